@@ -27,6 +27,8 @@ class Order:
     marks: Sequence[tuple[Mark, Mark]]
     pairs: Sequence[tuple[int, int]]
     is_certain: bool
+    is_connected: bool = True
+    """True if something flows between all of them."""
 
 
 def order_of(items: Sequence[Item], numbers: Iterator[int]) -> Order:
@@ -51,7 +53,8 @@ def order_of(items: Sequence[Item], numbers: Iterator[int]) -> Order:
         for block in sequence:
             _place(block, spine, numbers, marks)
         pairs += [(a, b) for before, after in pairwise(sequence) for a in before for b in after]
-    return Order(marks, pairs, len(blocks) < 2 and all(len(block) < 2 for sequence in blocks for block in sequence))
+    is_certain = len(blocks) < 2 and all(len(block) < 2 for sequence in blocks for block in sequence)
+    return Order(marks, pairs, is_certain, len(blocks) < 2)
 
 
 def _place(block: Sequence[int], spine: Lane, numbers: Iterator[int], marks: list[tuple[Mark, Mark]]) -> None:

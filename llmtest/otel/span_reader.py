@@ -7,15 +7,15 @@ reads the answer comes after the tool. Clocks never make an order.
 from __future__ import annotations
 
 import heapq
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from llmtest.capture.blocks import RawEvent
+from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Mark
 from llmtest.errors import OtelError, StoreError
 from llmtest.events.callbacks import ERROR_OF, INPUT_OF, MODELS, OUTPUT_OF, START_OF, RunKind
@@ -71,21 +71,35 @@ def _exact(spans: Sequence[Span]) -> Recording | None:
 
 def _revived(spans: Sequence[Span], inside: int) -> Recording:
     lanes: dict[int, str] = {}
+    facts: dict[int, str] = {}
     parts = []
     for span in spans:
         told = span.attributes
-        lanes |= {lane["number"]: json.dumps(lane) for lane in json.loads(told[Own.LANES])}
+        facts |= {lane["number"]: json.dumps(lane) for lane in json.loads(told[Own.LANES])}
         messages, events = json.loads(told.get(Own.MESSAGES, "[]")), json.loads(told[Own.EVENTS])
         check_depth([messages, events])
         check_references(messages)
         parts.append(([json.dumps(message) for message in messages], [event_row(int(row[0]), row[1:]) for row in events]))
-    found = revived(inside, lanes.values(), *parts)
+    found = revived(inside, facts.values(), *parts)
     if [event.number for event in [*found, *found.late_events]] != sorted(row[0] for _, rows in parts for row in rows):  # type: ignore[type-var]
         raise ValueError("events are missing")
     return found
 
 
 # -- from the conventions
+
+
+class Heard(NamedTuple):
+    """Where a span of this process began and ended: lines of control, numbers in the order of all, and monotonic nanoseconds."""
+
+    marks: tuple[Mark, Mark]
+    numbers: tuple[int, int]
+    times_ns: tuple[int, int]
+
+
+def raw_events_of(spans: Sequence[Span], heard: Mapping[str, Heard]) -> list[RawEvent]:
+    """Return the events of spans of this process, in the order in which they happened."""
+    return _TraceReader(spans, heard).raw_events()
 
 
 @dataclass(slots=True, eq=False)
@@ -110,10 +124,11 @@ class Node:
 class _TraceReader:
     """Makes the recording of one trace. Holds its nodes, and what is missing."""
 
-    def __init__(self, spans: Sequence[Span]) -> None:
+    def __init__(self, spans: Sequence[Span], heard: Mapping[str, Heard] | None = None) -> None:
+        self.heard = heard
         self.trace_id = spans[0].trace_id
         self.lost: list[UnseenCall] = []
-        self.numbers = itertools.count(1)
+        self.numbers = lanes.fresh_numbers()
         self.nodes: dict[str, Node] = {}
         for span in spans:
             known = self.nodes.get(span.span_id)
@@ -122,6 +137,31 @@ class _TraceReader:
             elif known.span != span:
                 self._note(f"another span with the id {span.span_id}")
         self.several = len({span.source for span in spans}) > 1
+
+    def raw_events(self) -> list[RawEvent]:
+        """Return the events of spans that were heard, by their numbers."""
+        assert self.heard is not None
+        made: list[tuple[int, RawEvent]] = []
+        nodes = self._walk(self._drop(self._nest()))
+        for node in nodes:
+            node.begin, node.end = self.heard[node.span.span_id].marks
+        for node in nodes:
+            self._place_by_flow(node.children)
+        for node in nodes:
+            told = self.heard[node.span.span_id]
+            for number, time_ns, raw in zip(told.numbers, told.times_ns, (self._start(node), self._end(node)), strict=True):
+                made.append((number, (*raw[:4], time_ns, raw[5], raw[6])))
+        return [raw for _, raw in sorted(made, key=lambda pair: pair[0])]
+
+    def _place_by_flow(self, children: Sequence[Node]) -> None:
+        """Order siblings by what flows between them, where their tasks do not tell that much."""
+        if len(children) < 2:
+            return
+        found = order_of([(child.facts, child.span.span_id, child.span.links) for child in children], self.numbers)
+        known = all(_are_ordered(children[a], children[b]) for a, b in found.pairs)
+        if not known and found.is_connected:
+            for child, (begin, end) in zip(children, found.marks, strict=True):
+                child.begin, child.end = begin, end
 
     def recording(self) -> Recording | None:
         roots = self._drop(self._nest())
@@ -157,6 +197,9 @@ class _TraceReader:
                 roots.append(node)
                 continue
             parent = self.nodes.get(parent_id) or made.get(parent_id)
+            if parent is None and self.heard is not None:
+                roots.append(node)  # what is around it began before the block
+                continue
             if parent is None:
                 parent = made[parent_id] = self._stand_in(parent_id, node)
                 roots.append(parent)
@@ -207,7 +250,8 @@ class _TraceReader:
         unknown = ("order", "clock") if self.several else ("order",)
         for children in [roots, *(node.children for node in self._walk(roots) if node.children)]:
             found = order_of([(child.facts, child.span.span_id, child.span.links) for child in children], self.numbers)
-            for child, (child.begin, child.end) in zip(children, found.marks, strict=True):
+            for child, (begin, end) in zip(children, found.marks, strict=True):
+                child.begin, child.end = begin, end
                 if not found.is_certain:
                     (child.parent or child).orders = unknown
             pairs += [(children[a], children[b]) for a, b in found.pairs]
@@ -243,6 +287,12 @@ class _TraceReader:
         kind, payload = ended(node.facts, node.kind)
         parent = node.parent.run_id if node.parent is not None else None
         return (kind, node.run_id, parent, lambda: payload, node.span.end_ns, node.span.end_ns, node.end)
+
+
+def _are_ordered(first: Node, second: Node) -> bool:
+    """True if the lines of control of this process tell that one span had ended before another began."""
+    assert first.end is not None and second.begin is not None
+    return lanes.meeting(first.end, second.begin) is not None
 
 
 def _by_time(after: Sequence[Sequence[int]], times: Sequence[int]) -> Iterator[int]:

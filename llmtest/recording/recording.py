@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast, get_args, overload
 from uuid import UUID
@@ -64,8 +65,12 @@ class Recording(Block, Sequence[Event]):
 
     word = "record"
 
-    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, rules: Sequence[Rule] = (), otel: object = False) -> None:
         super().__init__()
+        self.takes_spans = bool(otel)
+        if otel:
+            # A package below this one, as the other sources are.
+            import_module("llmtest.otel.collecting").attach(otel)
         self._raw: list[RawEvent] = []
         self.rules = tuple(rules)
         """What it must obey while it is open, and when its block ends."""
@@ -447,7 +452,7 @@ def _refuse_name(item: object) -> None:
         )
 
 
-def record(*, rules: Sequence[Rule] = ()) -> Recording:
+def record(*, rules: Sequence[Rule] = (), otel: object = False) -> Recording:
     """Record every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
 
     A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
@@ -469,9 +474,14 @@ def record(*, rules: Sequence[Rule] = ()) -> Recording:
     good does not run, but raises a `ViolationError`, and so does every tool, model and retriever of this recording that starts
     later. The other rules are judged when a `with` block ends, which raises what is broken, also what the program swallowed.
 
+    With `otel=True` it also takes the spans of OpenTelemetry that start inside the block: those of pydantic-ai, openai-agents and
+    other frameworks, as runs. `otel` may also be the `TracerProvider` of the program. The runs of a trace are there when its
+    outermost span has ended. Spans of instrumentations of LangChain are left out: callbacks tell of the same runs.
+
     Raises:
         TypeError: `rules` has something that is no rule.
+        OtelError: `otel` is no provider, or the packages of OpenTelemetry are not installed.
 
     It does not see models that are called without LangChain's callback system.
     """
-    return Recording(rules)
+    return Recording(rules, otel)
