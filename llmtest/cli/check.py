@@ -54,7 +54,9 @@ def run(store: Path | None, names: list[str], rules: list[str], as_json: bool, *
                 CONSOLE.print(str(answer), "31" if answer.holds is False else "33")
     if as_json:
         CONSOLE.print(json.dumps(told, indent=2, ensure_ascii=False))
-    CONSOLE.note(f"llmtest check: {amount(len(found), 'rule')}, {amount(traces, 'trace')}, {bad:,} broken, {unknown:,} that cannot be told")
+    CONSOLE.note(
+        f"llmtest check: {amount(len(found), 'rule')}, {amount(traces, 'trace')}, {bad:,} broken, {unknown:,} that cannot be told"
+    )
     return 1 if bad or unknown else 0
 
 
@@ -92,7 +94,9 @@ def _rules(name: str) -> list[Rule]:
     try:
         loaded = importlib.import_module(module)
     except ImportError as error:
-        raise RulesError(f"the module {module!r} of --rules cannot be imported: {error}\n  it is looked for from {Path.cwd()}") from error
+        raise RulesError(
+            f"the module {module!r} of --rules cannot be imported: {error}\n  it is looked for from {Path.cwd()}"
+        ) from error
     finally:
         sys.path.remove(str(Path.cwd()))
     if not hasattr(loaded, attribute):
@@ -102,5 +106,6 @@ def _rules(name: str) -> list[Rule]:
     found = found() if callable(found) and not isinstance(found, Rule) else found
     rules = [found] if isinstance(found, Rule) else found
     if not isinstance(rules, list | tuple) or not rules or not all(isinstance(rule, Rule) for rule in rules):
-        raise RulesError(f"{name} is a rule, a list of rules, or a function that returns one of them; got {type(found).__name__} {found!r:.100}")
+        came = f"{type(found).__name__} {found!r:.100}"
+        raise RulesError(f"{name} is a rule, a list of rules, or a function that returns one of them; got {came}")
     return list(rules)

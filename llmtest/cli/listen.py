@@ -28,7 +28,9 @@ def add(commands: Commands) -> None:
     """Add this command to the command line."""
     words = "take traces from programs by OpenTelemetry's protocol, until Ctrl-C"
     parser = commands.add("listen", words, run, store_option())
-    parser.add_argument("--port", type=int, default=4318, metavar="N", help="the port of 127.0.0.1; by default 4318; 0 is one that is free")
+    parser.add_argument(
+        "--port", type=int, default=4318, metavar="N", help="the port of 127.0.0.1; by default 4318; 0 is one that is free"
+    )
     parser.add_argument("--session", default="otlp", metavar="NAME", help="the session of the traces; by default otlp")
     parser.add_argument("--json", action="store_true", dest="as_json", help="JSON lines: first the URL, then each trace")
 

@@ -19,7 +19,9 @@ def add(commands: Commands) -> None:
     """Add this command to the command line."""
     words = "write a test from a trace: a script of what the models said, the answers of the tools, the rules that held"
     parser = commands.add("reproduce", words, run, store_option())
-    parser.add_argument("trace", metavar="TRACE|FILE", help="the key of a trace, a session with one, or a file that `import` reads")
+    parser.add_argument(
+        "trace", metavar="TRACE|FILE", help="the key of a trace, a session with one, or a file that `import` reads"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("tests"), metavar="FOLDER", help="by default tests/")
     parser.add_argument("--name", metavar="NAME", help="the name of the test; by default that of the root run, and the key")
     parser.add_argument("--force", action="store_true", help="replace files that exist")

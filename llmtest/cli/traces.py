@@ -40,12 +40,12 @@ def add(commands: Commands) -> None:
     sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, standard output")
     words = "write OTLP instead: into a file (JSON lines; protobuf if it ends in .pb; packed if it ends in .gz), or to a backend"
     sent.add_argument("--otlp", metavar="FILE|URL", help=words)
-    words = "what spans say: none (names, usage, errors), messages (all that was said), exact (what `import` needs to read it back)"
+    words = "what spans say: none (names, usage, errors), messages (all that was said), exact (all that `import` reads back)"
     sent.add_argument("--content", metavar="WHAT", help=words)
     words = "the version of the GenAI conventions, 0.1 or 1.41, or openinference; by default 0.1"
     sent.add_argument("--convention", metavar="NAME", help=words)
     taken = commands.add("import", "read traces from files of `llmtest export`, and of other tools", import_, store)
-    words = "JSON lines of `llmtest export`, OTLP, or an export of LangSmith, Langfuse or Jaeger; plain or gzip; - is standard input"
+    words = "JSON lines of `llmtest export`, OTLP, or an export of LangSmith, Langfuse or Jaeger, plain or gzip; - is stdin"
     taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help=words)
     words = "put all of them into this session; by default that of the JSON lines, or the name of the file"
     taken.add_argument("--session", metavar="NAME", help=words)
@@ -150,7 +150,8 @@ def _export_spans(
     from llmtest.otel.span_writer import Options
     from llmtest.tracing.rows import traces_of
 
-    options = Options(**{key: value for key, value in (("content", content), ("convention", convention)) if value is not None})
+    chosen: dict[str, Any] = {"content": content, "convention": convention}
+    options = Options(**{key: value for key, value in chosen.items() if value is not None})
 
     def each() -> Iterator[Trace]:
         for number, stored in enumerate(traces, 1):

@@ -248,8 +248,8 @@ class Run:
         """What the source of the run does not tell; empty for a run that was recorded by callbacks.
 
         A span does not tell `tokens` one by one and `notes` (retries, texts, custom events), mostly; its `input` and `output` if
-        content was not exported; the `order` of what ran inside it, where nothing flowed between; and the `clock`, if spans inside
-        it come from several processes. Rules and shapes that need it answer "cannot tell".
+        content was not exported; the `order` of what ran inside it, where nothing flowed between; and the `clock`, if spans
+        inside it come from several processes. Rules and shapes that need it answer "cannot tell".
         """
         found = self.start.payload.get("unknown")
         return found if isinstance(found, list | tuple) else ()

@@ -510,7 +510,9 @@ def _as_far_as_known(rule: Rule, verdict: Verdict, unknown: Collection[str]) -> 
     """Return the verdict of a rule of runs whose source does not tell all."""
     kinds = [option.name for which in rule.selectors() for option in which.options() if not option.kinds]
     if kinds and not all(isinstance(kind, str) and kind in TOLD_BY_SPANS for kind in kinds) and "notes" in unknown:
-        return Verdict(None, "spans do not tell each callback, so whether one fired is not known", suspected=verdict.holds is True)
+        return Verdict(
+            None, "spans do not tell each callback, so whether one fired is not known", suspected=verdict.holds is True
+        )
     if getattr(rule, "order", "cause") == "recorded":
         if "clock" not in unknown:
             return verdict

@@ -23,7 +23,12 @@ from llmtest.otel.otlp import PACKAGES
 from llmtest.otel.span_reader import Heard, raw_events_of
 from llmtest.otel.spans import Span, SpanEvent
 
-OF_LANGCHAIN: Final = ("opentelemetry.instrumentation.langchain", "opentelemetry.instrumentation.genai.langchain", "openinference.instrumentation.langchain", "langsmith")
+OF_LANGCHAIN: Final = (
+    "opentelemetry.instrumentation.langchain",
+    "opentelemetry.instrumentation.genai.langchain",
+    "openinference.instrumentation.langchain",
+    "langsmith",
+)
 """Instrumentations of LangChain: their spans are runs that the recording has by its callbacks."""
 _STATUS: Final = {0: "unset", 1: "ok", 2: "error"}
 
@@ -164,7 +169,9 @@ def attach(provider: Any = True) -> None:
             provider = TracerProvider()
             trace.set_tracer_provider(provider)
     if not isinstance(provider, TracerProvider):
-        raise OtelError(f"record(otel=...) takes True, or the TracerProvider of the program (opentelemetry.sdk.trace); got {provider!r:.100}")
+        raise OtelError(
+            f"record(otel=...) takes True, or the TracerProvider of the program (opentelemetry.sdk.trace); got {provider!r:.100}"
+        )
     if provider not in _heard:
         provider.add_span_processor(type("Collector", (Collector, SpanProcessor), {})())
         _heard.add(provider)

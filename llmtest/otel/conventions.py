@@ -18,8 +18,6 @@ from typing import Final
 from llmtest.events.callbacks import RunKind
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class GenAI:
     """The names of one version of the GenAI semantic conventions. Those that a version has renamed are fields."""
@@ -88,6 +86,10 @@ PARAMETERS: Final = {
     "n": "gen_ai.request.choice.count",
 }
 """By the name of a parameter in LangChain: the attribute of a request."""
+ASKED: Final = frozenset(
+    {*PARAMETERS, "tool_choice", "response_format", "reasoning_effort", "max_output_tokens", "max_completion_tokens"}
+)
+"""The parameters of a request that are read where a span has all of them in one attribute."""
 
 OPERATIONS: Final[dict[str, RunKind]] = {
     "chat": "chat",
@@ -284,5 +286,3 @@ class Own:
 def version_of(convention: str) -> GenAI:
     """Return the names of a version of the GenAI conventions; those of the latest for OpenInference."""
     return VERSIONS.get(convention, VERSIONS[LATEST])
-
-

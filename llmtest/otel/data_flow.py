@@ -173,4 +173,3 @@ def _blocks(component: Sequence[int], below: Sequence[int]) -> list[list[int]]:
             blocks.append(list(layer))
         done |= sum(1 << number for number in layer)
     return blocks
-

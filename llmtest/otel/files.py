@@ -35,7 +35,9 @@ MAX_KEPT: Final = 50_000
 """How many spans are kept in memory before they go to disk."""
 MAX_TRACE_SPANS: Final = 200_000
 """How many spans one trace may have: its recording is one value in memory."""
-EXPECTED: Final = "OTLP (JSON or protobuf), JSON lines of `llmtest export`, runs of LangSmith, observations of Langfuse, or traces of Jaeger"
+EXPECTED: Final = (
+    "OTLP (JSON or protobuf), JSON lines of `llmtest export`, runs of LangSmith, observations of Langfuse, or traces of Jaeger"
+)
 
 
 def load(path: Path) -> list[Recording]:
@@ -59,7 +61,7 @@ def _again(trace: Trace, made: Rows) -> Recording:
 
 def _load_ours(file: IO[bytes]) -> list[Recording]:
     with TemporaryDirectory() as folder, Store(Path(folder) / "traces.sqlite") as store:
-        jsonl.take_in(store, jsonl.read_lines(io.BufferedReader(file)), lambda done, of: None)  # type: ignore[arg-type]
+        jsonl.take_in(store, jsonl.read_lines(io.BufferedReader(file)), lambda done, of: None)
         return [store.load(trace) for trace in store.traces()]
 
 
@@ -222,7 +224,9 @@ class _Kept:
     def _write(self) -> None:
         if self._file is None:
             self._file = sqlite3.connect(self._path, isolation_level=None)
-            self._file.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; CREATE TABLE spans (trace TEXT, data BLOB)")
+            self._file.executescript(
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; CREATE TABLE spans (trace TEXT, data BLOB)"
+            )
         self._file.execute("BEGIN")
         rows_ = ((trace, marshal.dumps(_plain(span))) for trace, spans in self._spans.items() for span in spans)
         self._file.executemany("INSERT INTO spans VALUES (?, ?)", rows_)

@@ -50,7 +50,11 @@ def spans_of(objects: Iterable[object], where: str) -> Iterator[Span]:
 
 def _flat(objects: Iterable[object]) -> Iterator[Any]:
     for found in objects:
-        inner = next((found[key] for key in ("data", "runs") if isinstance(found.get(key), list)), None) if isinstance(found, Mapping) else found
+        inner = (
+            next((found[key] for key in ("data", "runs") if isinstance(found.get(key), list)), None)
+            if isinstance(found, Mapping)
+            else found
+        )
         if isinstance(inner, list):
             yield from _flat(inner)
         else:

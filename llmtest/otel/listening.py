@@ -70,7 +70,9 @@ class Receiver:
         if request.method != "POST":
             return self._refuse(405, f"this endpoint takes POST /v1/traces; got {request.method}", kind)
         if kind not in (PROTOBUF_TYPE, JSON_TYPE):
-            return self._refuse(415, f"a request of OTLP is {PROTOBUF_TYPE} or {JSON_TYPE}; got {clip(kind, 80) or 'nothing'}", JSON_TYPE)
+            return self._refuse(
+                415, f"a request of OTLP is {PROTOBUF_TYPE} or {JSON_TYPE}; got {clip(kind, 80) or 'nothing'}", JSON_TYPE
+            )
         try:
             spans = self._read(request, kind)
         except (OtelError, BadBody) as error:

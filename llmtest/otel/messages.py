@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from llmtest.events.content import read_block
 from llmtest.events.usage import read_usage
@@ -93,10 +93,15 @@ def read_messages(value: object) -> FrozenList:
         found = found.get("messages", [found])
     if isinstance(found, str):
         return FrozenList([Message("human", found)]) if found else FrozenList()
-    while isinstance(found, list) and len(found) == 1 and isinstance(found[0], list):
+    while isinstance(found, list) and len(found) == 1 and isinstance(found[0], list) and not _is_pair(found[0]):
         found = found[0]  # LangChain calls models with a list of conversations
     items = found if isinstance(found, list | tuple) else []
     return FrozenList([message for item in items for message in _read_message(item)])
+
+
+def _is_pair(item: object) -> TypeGuard[Sequence[str]]:
+    """True for a message as its role and its text."""
+    return isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(part, str) for part in item)
 
 
 def _read_message(item: object) -> Iterator[Message]:
@@ -104,7 +109,7 @@ def _read_message(item: object) -> Iterator[Message]:
         yield item
     elif isinstance(item, str):
         yield Message("human", item)
-    elif isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(part, str) for part in item):
+    elif _is_pair(item):
         yield Message(role_of(item[0]), item[1])
     elif isinstance(item, dict) and isinstance(item.get("parts"), list):
         yield from _of_parts(item)
@@ -161,7 +166,7 @@ def _content(blocks: Sequence[object]) -> str | FrozenList:
 def _call(part: Mapping[str, Any]) -> ToolCall:
     function = part.get("function")
     about = function if isinstance(function, dict) else part
-    args = next((about[key] for key in ("arguments", "args", "input") if about.get(key) is not None), {})
+    args: Any = next((about[key] for key in ("arguments", "args", "input") if about.get(key) is not None), {})
     read = read_json(args)
     given = freeze(read) if isinstance(read, dict) else str(args)
     return ToolCall(str(about.get("name") or ""), given, _text_or_none(part.get("id")))
@@ -207,7 +212,7 @@ def read_tools(value: object) -> list[tuple[str, Mapping[str, Any]]]:
 
 def read_json(value: object) -> Any:
     """Return the value of a text of JSON that begins as an object or a list; any other value is returned as it is."""
-    if isinstance(value, str) and value[:1] in ("{", "[", " ", "\n", "\t") or isinstance(value, str) and value in _WORDS:
+    if (isinstance(value, str) and value[:1] in ("{", "[", " ", "\n", "\t")) or (isinstance(value, str) and value in _WORDS):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):

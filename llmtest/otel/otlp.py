@@ -396,11 +396,14 @@ def read_protobuf(data: bytes, where: str) -> Iterator[Span]:
         raise OtelError(f"{where}: it is no request of OTLP as protobuf ({clip(str(error), 120)})") from None
     count = 0
     for resource in request.resource_spans:
-        source = json.dumps({a.key: str(a.value) for a in resource.resource.attributes}, sort_keys=True)
+        pairs = {pair.key: str(pair.value) for pair in resource.resource.attributes}
+        source = json.dumps(pairs, sort_keys=True) if pairs else ""
         for scope in resource.scope_spans:
             for span in scope.spans:
                 count += 1
-                yield _of_protobuf(span, source if resource.resource.attributes else "", scope.scope.name, f"{where}, span {count:,}")
+                yield _of_protobuf(
+                    span, source if resource.resource.attributes else "", scope.scope.name, f"{where}, span {count:,}"
+                )
 
 
 def _of_protobuf(span: Any, source: str, scope: str, where: str) -> Span:

@@ -6,7 +6,6 @@ import pprint
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 from llmtest.core.text import amount
@@ -14,7 +13,7 @@ from llmtest.errors import OtelError, ScriptError
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Run
 from llmtest.events.words import Message
-from llmtest.matching import asserts
+from llmtest.matching.engine import judge
 from llmtest.matching.rule import Rule
 from llmtest.matching.rule_builders import at_most, before, only
 from llmtest.matching.selectors import model as a_model
@@ -48,7 +47,8 @@ class Reproduction:
     @property
     def headline(self) -> str:
         """What was made, on one line."""
-        return f"{amount(self.models, 'model call')}, {amount(self.tools, 'tool call')}, {amount(len(self.todo), 'thing')} left to do"
+        calls = f"{amount(self.models, 'model call')}, {amount(self.tools, 'tool call')}"
+        return f"{calls}, {amount(len(self.todo), 'thing')} left to do"
 
 
 @dataclass(slots=True)
@@ -97,7 +97,9 @@ def _script(recording: Recording, slug: str, draft: _Draft) -> tuple[str, Run]:
     entries = tuple(_entry(entry, draft) for entry in made)
     models = list(dict.fromkeys(call.model for call in calls))
     if len(models) > 1:
-        draft.todo.append(f"the trace has calls of {amount(len(models), 'model')} ({', '.join(models)}), and the stand-in one model for all")
+        draft.todo.append(
+            f"the trace has calls of {amount(len(models), 'model')} ({', '.join(models)}), and the stand-in one model for all"
+        )
     hidden, _ = without_secrets(ScriptFile(slug, 2, entries))
     first = calls[0].run
     assert first is not None
@@ -106,7 +108,7 @@ def _script(recording: Recording, slug: str, draft: _Draft) -> tuple[str, Run]:
 
 def _entry(entry: KeyedSteps | Reply | Fail, draft: _Draft) -> KeyedSteps | Reply | Fail:
     if isinstance(entry, KeyedSteps):
-        return replace(entry, steps=tuple(_entry(step, draft) for step in entry.steps))  # type: ignore[misc]
+        return replace(entry, steps=tuple(_entry(step, draft) for step in entry.steps))
     step = replace(entry, serving=replace(entry.serving, request=None))  # the stand-in asks otherwise than the program
     if isinstance(step, Reply) and not step.parts and not step.truncated:
         draft.todo.append("a model call whose answer the trace does not tell: its step says TODO")
@@ -166,7 +168,10 @@ _TYPES_OF: Final = {str: "str", int: "int", float: "float", bool: "bool"}
 
 
 def _types(parameters: Mapping[str, Mapping[str, str]]) -> str:
-    lines = [f"    {tool!r}: {{{', '.join(f'{name!r}: {kind}' for name, kind in found.items())}}}," for tool, found in parameters.items()]
+    lines = [
+        f"    {tool!r}: {{{', '.join(f'{name!r}: {kind}' for name, kind in found.items())}}},"
+        for tool, found in parameters.items()
+    ]
     return "\n".join(["{", *lines, "}"]) if lines else "{}"
 
 
@@ -175,7 +180,11 @@ def _input(recording: Recording, first: Run, draft: _Draft) -> tuple[str, list[t
     asked = first.input if isinstance(first.input, list) else []
     messages = [message for message in asked if isinstance(message, Message)]
     system = "\n".join(message.text for message in messages if message.role == "system")
-    spoken = [(message.role, plain(message.content)) for message in messages if message.role in ("human", "ai") and not message.tool_calls]
+    spoken = [
+        (message.role, plain(message.content))
+        for message in messages
+        if message.role in ("human", "ai") and not message.tool_calls
+    ]
     if not spoken:
         draft.todo.append("the input of the program, which the trace does not tell: INPUT says TODO")
         spoken = [("human", TODO)]
@@ -203,7 +212,11 @@ def _shape(recording: Recording) -> str:
             parts.append(repr(run.name))
     shape = f"assert recording.tools == [{', '.join(parts)}]"
     # An order that spans do not tell is none to hold the program to.
-    return shape if len(parts) < 2 or "order" not in order.unknown else f"assert sorted(recording.tools.names) == {sorted(recording.tools.names)}"
+    return (
+        shape
+        if len(parts) < 2 or "order" not in order.unknown
+        else f"assert sorted(recording.tools.names) == {sorted(recording.tools.names)}"
+    )
 
 
 def _rules(recording: Recording) -> Iterator[str]:
@@ -214,7 +227,7 @@ def _rules(recording: Recording) -> Iterator[str]:
         found.append((f"only({', '.join(map(repr, tools))})", only(*tools)))
     pairs = [(a, b) for n, a in enumerate(tools) for b in tools[n + 1 :]]
     found += [(f"before({a!r}, {b!r})", before(a, b)) for a, b in pairs]
-    held = [text for text, rule in found if all(answer.holds for answer in asserts.judge(recording, [rule]))]
+    held = [text for text, rule in found if all(answer.holds for answer in judge(recording, [rule]))]
     yield from held[: 2 + MAX_ORDERS]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from llmtest.core.text import amount
@@ -89,7 +89,9 @@ def send(url: str, traces: Iterable[Trace], options: Options, service: str = "ll
     try:
         for batch in _batches(span for trace in traces for span in spans_of(trace, options)):
             if not _arrived(exporter.export(as_sdk(batch, service))):
-                raise OtelError(f"{address_of(url)} has not taken a batch of {amount(len(batch), 'span')}; {sent:,} were sent before")
+                raise OtelError(
+                    f"{address_of(url)} has not taken a batch of {amount(len(batch), 'span')}; {sent:,} were sent before"
+                )
             sent += len(batch)
     finally:
         exporter.shutdown()
@@ -288,7 +290,9 @@ class LiveExport:
     def _warn(self, why: str) -> None:
         if not self._warned:
             self._warned = True
-            _log.warning("%s; the program goes on, and the trace store has everything. Later losses are counted, and said at the end", why)
+            _log.warning(
+                "%s; the program goes on, and the trace store has everything. Later losses are counted, and said at the end", why
+            )
 
 
 def live(target: str | LiveExport, options: Options | None = None) -> LiveExport:

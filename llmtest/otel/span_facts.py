@@ -10,8 +10,8 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
 
 from llmtest.events.callbacks import RunKind
 from llmtest.events.usage import read_usage
@@ -80,7 +80,7 @@ def _text(told: Mapping[str, Any], *keys: str) -> str | None:
 def _kind(told: Mapping[str, Any]) -> RunKind | None:
     own = told.get(Own.RUN_KIND)
     if own in ("chain", "chat", "llm", "tool", "retriever"):
-        return own  # type: ignore[no-any-return]
+        return cast("RunKind", own)
     kind = told.get(OpenInference.KIND)
     if kind is not None:
         found = OpenInference.KINDS.get(str(kind).upper(), "chain")
@@ -131,7 +131,7 @@ def _error(span: Span) -> Failure | None:
     kind = _text(told, names.ERROR_TYPE) or _text(about, names.EXCEPTION_TYPE) or _type_in(span.message) or "Error"
     message = _text(about, names.EXCEPTION_MESSAGE) or _text(told, Langfuse.STATUS) or span.message
     ended = told.get(Own.ENDED)
-    return Failure(kind.rpartition(".")[2], message, ended if ended in _FAILED else "error")  # type: ignore[arg-type]
+    return Failure(kind.rpartition(".")[2], message, ended if ended in _FAILED else "error")
 
 
 _FAILED: Final = frozenset({"cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule"})
@@ -188,7 +188,9 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
     facts.provider = _text(told, names.PROVIDER, OpenInference.PROVIDER, OpenInference.SYSTEM, Older.SYSTEM)
     facts.response_id = _text(told, names.RESPONSE_ID)
     reasons = told.get(names.FINISH_REASONS)
-    facts.finish_reason = str(reasons[0]) if isinstance(reasons, list | tuple) and reasons else _text(told, OpenInference.FINISH_REASON)
+    facts.finish_reason = (
+        str(reasons[0]) if isinstance(reasons, list | tuple) and reasons else _text(told, OpenInference.FINISH_REASON)
+    )
     facts.usage = _usage(told)
     if facts.usage is None and isinstance(outputs := read_json(told.get(LangSmith.OUTPUTS)), dict):
         about = outputs.get("llm_output")
@@ -209,10 +211,17 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
 
 def _as_answer(message: Message) -> Message:
     """An answer without a role is one of a model."""
-    return message if message.role == "ai" else Message("ai", message.content, message.tool_calls, message.id, usage=message.usage)
+    return message if message.role == "ai" else replace(message, role="ai", name=None, tool_call_id=None)
 
 
-_ASKED: Final = (names.INPUT_MESSAGES, OpenInference.INPUT_MESSAGES, Traceloop.PROMPT, LangSmith.INPUTS, Langfuse.INPUT, OpenInference.INPUT)
+_ASKED: Final = (
+    names.INPUT_MESSAGES,
+    OpenInference.INPUT_MESSAGES,
+    Traceloop.PROMPT,
+    LangSmith.INPUTS,
+    Langfuse.INPUT,
+    OpenInference.INPUT,
+)
 _SAID: Final = (
     names.OUTPUT_MESSAGES,
     OpenInference.OUTPUT_MESSAGES,
@@ -247,7 +256,11 @@ def _instructions(told: Mapping[str, Any]) -> list[Message]:
     parts = read_json(told.get(names.SYSTEM_INSTRUCTIONS))
     if not parts:
         return []
-    texts = [part.get("content", "") if isinstance(part, dict) else str(part) for part in parts] if isinstance(parts, list) else [parts]
+    texts = (
+        [part.get("content", "") if isinstance(part, dict) else str(part) for part in parts]
+        if isinstance(parts, list)
+        else [parts]
+    )
     return [Message("system", "\n".join(map(str, texts)))]
 
 
@@ -259,7 +272,11 @@ def _flat_messages(told: Mapping[str, Any], prefix: str) -> Iterator[Message]:
             for block in _rows(item, OpenInference.CONTENTS)
         ]
         calls = [
-            {"id": call.get(OpenInference.TOOL_CALL_ID), "name": call.get(OpenInference.CALL_NAME), "args": call.get(OpenInference.CALL_ARGUMENTS)}
+            {
+                "id": call.get(OpenInference.TOOL_CALL_ID),
+                "name": call.get(OpenInference.CALL_NAME),
+                "args": call.get(OpenInference.CALL_ARGUMENTS),
+            }
             for call in _rows(item, OpenInference.CALLS)
         ]
         about = {
@@ -336,7 +353,8 @@ def _tools(told: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:
 
 def _parameters(told: Mapping[str, Any]) -> Mapping[str, Any]:
     found = read_json(_first(told, OpenInference.PARAMETERS, Langfuse.PARAMETERS))
-    made = dict(found) if isinstance(found, dict) else {}
+    # Some write the whole answer of the API there, with its id and time.
+    made = {key: value for key, value in found.items() if key in names.ASKED} if isinstance(found, dict) else {}
     for key, name in names.PARAMETERS.items():
         if told.get(name) is not None:
             made[key] = told[name]
@@ -357,7 +375,9 @@ def _read_tool(span: Span, facts: SpanFacts) -> None:
     if given is not None:
         facts.input = freeze(_arguments(read_json(given)))
     facts.call_id = facts.call_id or _text(facts.metadata, "tool_call_id")
-    result = _first(told, names.TOOL_RESULT, *Older.TOOL_RESULT, LangSmith.OUTPUTS, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT)
+    result = _first(
+        told, names.TOOL_RESULT, *Older.TOOL_RESULT, LangSmith.OUTPUTS, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT
+    )
     if result is not None:
         facts.output = _result(read_json(result), facts)
 
@@ -423,7 +443,15 @@ def _document_in(item: object) -> Any:
 def _read_chain(span: Span, facts: SpanFacts) -> None:
     told = span.attributes
     given = _first(told, names.INPUT_MESSAGES, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT)
-    result = _first(told, names.OUTPUT_MESSAGES, LangSmith.OUTPUTS, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT, Older.FINAL_RESULT)
+    result = _first(
+        told,
+        names.OUTPUT_MESSAGES,
+        LangSmith.OUTPUTS,
+        Langfuse.OUTPUT,
+        Traceloop.OUTPUT,
+        OpenInference.OUTPUT,
+        Older.FINAL_RESULT,
+    )
     messages = next((told[key] for key in Older.ALL_MESSAGES if told.get(key) is not None), None)
     if given is None and messages is not None:  # a whole conversation: the last message is the answer
         conversation = read_messages(messages)

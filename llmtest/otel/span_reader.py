@@ -70,13 +70,14 @@ def _exact(spans: Sequence[Span]) -> Recording | None:
 
 
 def _revived(spans: Sequence[Span], inside: int) -> Recording:
-    lanes: dict[int, str] = {}
     facts: dict[int, str] = {}
     parts = []
     for span in spans:
         told = span.attributes
         facts |= {lane["number"]: json.dumps(lane) for lane in json.loads(told[Own.LANES])}
         messages, events = json.loads(told.get(Own.MESSAGES, "[]")), json.loads(told[Own.EVENTS])
+        if not events:
+            raise ValueError("a run has no events")
         check_depth([messages, events])
         check_references(messages)
         parts.append(([json.dumps(message) for message in messages], [event_row(int(row[0]), row[1:]) for row in events]))
@@ -291,7 +292,8 @@ class _TraceReader:
 
 def _are_ordered(first: Node, second: Node) -> bool:
     """True if the lines of control of this process tell that one span had ended before another began."""
-    assert first.end is not None and second.begin is not None
+    assert first.end is not None
+    assert second.begin is not None
     return lanes.meeting(first.end, second.begin) is not None
 
 
@@ -374,7 +376,13 @@ def _generations(facts: SpanFacts, kind: RunKind) -> FrozenList:
     metadata = FrozenDict({key: value for key, value in about.items() if value is not None})
     usages = [facts.usage, *[None] * len(found)]  # that of the whole call stands on its first answer
     answers = [
-        replace(message, id=message.id or facts.response_id, usage=usage or message.usage, response_metadata=metadata, cached=facts.cached)
+        replace(
+            message,
+            id=message.id or facts.response_id,
+            usage=usage or message.usage,
+            response_metadata=metadata,
+            cached=facts.cached,
+        )
         for message, usage in zip(found, usages, strict=False)
     ]
     return FrozenList([Generation(message.text, message) for message in answers])

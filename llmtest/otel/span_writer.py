@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeGuard, get_args
 
 from llmtest.core.masks import table
 from llmtest.core.text import did_you_mean
@@ -31,7 +31,9 @@ from llmtest.tracing.split_secrets import hide_split_secrets
 
 Content = Literal["none", "messages", "exact"]
 SCOPE: Final = "llmtest"
-_ENCODE: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=plain).encode
+_ENCODE: Final = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=plain
+).encode
 _PLAIN: Final = frozenset({Own.RUN_ID, Own.RUN_KIND, names.OPERATION})
 """Attributes that hold no text of the program."""
 
@@ -61,7 +63,7 @@ def _expect(what: str, given: str, known: Sequence[str]) -> None:
         raise OtelError(f"`{what}` of spans is not {given!r}{hint}")
 
 
-def spans_of(source: Recording | Trace, options: Options = Options()) -> list[Span]:  # noqa: B008, it is frozen
+def spans_of(source: Recording | Trace, options: Options = Options()) -> list[Span]:
     """Return the spans of a recording, or of one trace of it: parents first, a trace for each root run.
 
     >>> from llmtest import ScriptedChatModel, record
@@ -210,7 +212,7 @@ class _Spans:
         made: dict[str, Any] = {
             names.OPERATION: operation_of(run),
             names.CONVERSATION: _conversation(run),
-            Own.TAGS: [tag for tag in run.tags] or None,
+            Own.TAGS: list(run.tags) or None,
             Own.METADATA: self._json(run.metadata) if self.with_content and run.metadata else None,
         }
         if run.kind in MODELS:
@@ -306,7 +308,7 @@ class _Spans:
         made: dict[str, Any] = {
             OpenInference.KIND: kind or ("AGENT" if agent else "CHAIN"),
             OpenInference.SESSION: _conversation(run),
-            OpenInference.TAGS: [tag for tag in run.tags] or None,
+            OpenInference.TAGS: list(run.tags) or None,
             OpenInference.AGENT_NAME: run.name if agent else None,
         }
         if run.kind in MODELS:
@@ -409,7 +411,9 @@ def operation_of(run: Run) -> str | None:
 def provider_of(run: Run) -> str | None:
     """Return the provider of a model run, as the conventions call it."""
     metadata = [generation.message.response_metadata for generation in _generations(run) if generation.message is not None]
-    found = next((m["model_provider"] for m in metadata if isinstance(m.get("model_provider"), str)), run.metadata.get("ls_provider"))
+    found = next(
+        (m["model_provider"] for m in metadata if isinstance(m.get("model_provider"), str)), run.metadata.get("ls_provider")
+    )
     return names.PROVIDERS.get(found, found) if isinstance(found, str) else None
 
 
@@ -458,7 +462,11 @@ def _definitions(params: Mapping[str, Any]) -> list[dict[str, Any]]:
     tools = [tool.get("function", tool) if isinstance(tool, Mapping) else {"name": str(tool)} for tool in params["tools"]]
     keys = {"parameters": "parameters", "input_schema": "parameters", "description": "description"}
     return [
-        {"type": "function", "name": str(tool.get("name", tool.get("type"))), **{to: tool[key] for key, to in keys.items() if key in tool}}
+        {
+            "type": "function",
+            "name": str(tool.get("name", tool.get("type"))),
+            **{to: tool[key] for key, to in keys.items() if key in tool},
+        }
         for tool in tools
     ]
 
@@ -476,7 +484,7 @@ def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -501,4 +509,3 @@ def _conversation_in(value: object) -> list[Message] | None:
     if isinstance(value, list) and value and all(isinstance(item, Message) for item in value):
         return list(value)
     return None
-

@@ -45,7 +45,7 @@ class Rule:
     fix: str
     find: _Find
     is_of_spans: bool = False
-    """Whether it also applies to runs that spans tell of: to their nesting and their tool calls, not to the stream of callbacks."""
+    """Whether it also applies to runs that spans tell of: to their tool calls, not to the stream of callbacks."""
 
 
 _rules: Final[list[Rule]] = []

@@ -264,7 +264,7 @@ def _in_order(parts: Sequence[Part]) -> Iterable[tuple[Reader, Sequence[Any]]]:
     """Return the events of all parts by their numbers, each with the reader of its part."""
     readers = [(Reader(messages), events) for messages, events in parts]
     found = ((reader, row) for reader, events in readers for row in events)
-    return found if len(parts) == 1 else sorted(found, key=lambda pair: pair[1][0])  # type: ignore[arg-type,return-value]
+    return found if len(parts) == 1 else sorted(found, key=lambda pair: pair[1][0])
 
 
 T = TypeVar("T")

@@ -166,8 +166,9 @@ def load_traces(session: str, *, store: Path | str | None = None) -> list[Record
 
     `session` is its name, or the key of one trace as `llmtest show` prints it; or the path of a file: JSON lines of
     `llmtest export`, OTLP (JSON or protobuf), or an export of LangSmith, Langfuse or Jaeger, plain or gzip. What spans do not
-    tell is unknown (`Run.unknown`). `store` is the file of the store, by default the one that this process writes. Everything that this process has traced so far is written first. Shapes, rules, snapshots and
-    `llmtest.protocol.check` work on them as on recordings that were never stored.
+    tell is unknown (`Run.unknown`). `store` is the file of the store, by default the one that this process writes. Everything
+    that this process has traced so far is written first. Shapes, rules, snapshots and `llmtest.protocol.check` work on them as on
+    recordings that were never stored.
 
     Raises:
         StoreError: there is no such session or trace (the message has the nearest name), or the store cannot be read.

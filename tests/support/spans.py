@@ -9,7 +9,7 @@ from typing import Any
 from llmtest import Recording
 from llmtest.otel import Options, Span, recordings_of, spans_of
 from llmtest.otel.otlp import read_json, write_json
-from llmtest.tracing.rows import rows, revived, traces_of
+from llmtest.tracing.rows import revived, rows, traces_of
 
 
 def stored(recording: Recording) -> list[Recording]:
@@ -30,7 +30,9 @@ def through_otlp(recording: Recording, options: Options = Options("exact")) -> t
     return [str(trace) for trace in before], [str(trace) for trace in read]
 
 
-def span(name: str, number: int, parent: int | None = None, *, trace: int = 1, at: tuple[int, int] = (1, 2), **about: Any) -> Span:
+def span(
+    name: str, number: int, parent: int | None = None, *, trace: int = 1, at: tuple[int, int] = (1, 2), **about: Any
+) -> Span:
     """A span of a program in another language; attributes by keyword, with `__` for a point."""
     told = {key.replace("__", "."): value for key, value in about.pop("told", {}).items()}
     ids = (f"{trace:032x}", f"{number:016x}", None if parent is None else f"{parent:016x}")
