@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmtest import ledger
 from llmtest.capture.blocks import Block, Membership, open_blocks
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Mark
@@ -118,9 +117,8 @@ def _listening(above: Iterable[Block]) -> tuple[Block, ...]:
 
 
 def _give(tree: _Tree) -> None:
-    """Append the events of a tree to its blocks, and to the tally of the test."""
-    tally = ledger.tally()
-    deliver = Membership(*tree.blocks, *([tally] if tally is not None else [])).deliver
+    """Append the events of a tree to its blocks. What models cost is counted where their requests are answered."""
+    deliver = Membership(*tree.blocks).deliver
     for raw in raw_events_of(tree.spans, tree.heard):
         deliver(raw)
 

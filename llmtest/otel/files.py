@@ -59,9 +59,9 @@ def _again(trace: Trace, made: Rows) -> Recording:
     return revived(trace.inside, lanes, (messages, made.events))
 
 
-def _load_ours(file: IO[bytes]) -> list[Recording]:
+def _load_ours(file: io.BufferedReader[Any]) -> list[Recording]:
     with TemporaryDirectory() as folder, Store(Path(folder) / "traces.sqlite") as store:
-        jsonl.take_in(store, jsonl.read_lines(io.BufferedReader(file)), lambda done, of: None)
+        jsonl.take_in(store, jsonl.read_lines(file), lambda done, of: None)
         return [store.load(trace) for trace in store.traces()]
 
 
@@ -129,12 +129,15 @@ def read_spans(file: IO[bytes], where: str) -> Iterator[Span]:
         yield from _of_bytes(source, where)
         return
     text = io.TextIOWrapper(source, "utf-8-sig", "strict")
-    if any(name in head for name in _OTLP):
-        yield from read_json(text, where)
-    elif any(name in head for name in _FOREIGN):
-        yield from foreign.spans_of(read_objects(text, where), where)
-    else:
-        raise OtelError(f"{where}: it is JSON, and no traces that can be read\n  expected  {EXPECTED}")
+    try:
+        if any(name in head for name in _OTLP):
+            yield from read_json(text, where)
+        elif any(name in head for name in _FOREIGN):
+            yield from foreign.spans_of(read_objects(text, where), where)
+        else:
+            raise OtelError(f"{where}: it is JSON, and no traces that can be read\n  expected  {EXPECTED}")
+    finally:
+        text.detach()  # the file is its opener's to close
 
 
 _OTLP: Final = (b'"resourceSpans"', b'"scopeSpans"', b'"traceID"', b'"batches"')

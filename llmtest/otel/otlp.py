@@ -105,10 +105,10 @@ class _Text:
         self.at = 0
         self.over = False
 
-    def more(self, size: int = PIECE) -> bool:
+    def more(self, size: int = 0) -> bool:
         """Read another piece, and forget what was used. False at the end."""
         try:
-            piece = self._file.read(size)
+            piece = self._file.read(size or PIECE)
         except (OSError, EOFError, ValueError) as error:  # damaged gzip, no UTF-8
             raise self.error(f"it cannot be read ({type(error).__name__}: {clip(str(error), 120)})") from error
         self._before += self.at

@@ -122,8 +122,8 @@ def _entry(entry: KeyedSteps | Reply | Fail, draft: _Draft) -> KeyedSteps | Repl
 def _test(
     recording: Recording, slug: str, source: str, first: Run, answers: Mapping[str, Sequence[ToolAnswer]], draft: _Draft
 ) -> str:
-    given = {tool: [_answer(one) for one in found] for tool, found in answers.items()}
     parameters = {tool: _parameters(tool, recording) for tool in answers}
+    given = {tool: [_answer(one, parameters[tool]) for one in found] for tool, found in answers.items()}
     system, messages = _input(recording, first, draft)
     return TEMPLATE.format(
         slug=slug,
@@ -144,8 +144,10 @@ def _shown(value: object) -> str:
     return pprint.pformat(value, width=110, sort_dicts=False)
 
 
-def _answer(answer: ToolAnswer) -> tuple[object, object]:
+def _answer(answer: ToolAnswer, parameters: Mapping[str, str]) -> tuple[object, object]:
     args = plain(answer.args)
+    if isinstance(args, str) and len(parameters) == 1:  # some tell the value of an only argument, and not its name
+        args = {name: args for name in parameters}
     if answer.failure is not None:
         return args, {"fails": str(answer.failure)}
     return args, {"gives": plain(answer.gives) if not answer.unknown else f"{TODO} ({answer.unknown})"}

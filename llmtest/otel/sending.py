@@ -290,9 +290,7 @@ class LiveExport:
     def _warn(self, why: str) -> None:
         if not self._warned:
             self._warned = True
-            _log.warning(
-                "%s; the program goes on, and the trace store has everything. Later losses are counted, and said at the end", why
-            )
+            _log.warning("%s; the program goes on, and later losses are counted and said at the end", why)
 
 
 def live(target: str | LiveExport, options: Options | None = None) -> LiveExport:
