@@ -98,7 +98,7 @@ def _script(recording: Recording, slug: str, draft: _Draft) -> tuple[str, Run]:
     models = list(dict.fromkeys(call.model for call in calls))
     if len(models) > 1:
         draft.todo.append(
-            f"the trace has calls of {amount(len(models), 'model')} ({', '.join(models)}), and the stand-in one model for all"
+            f"the trace has calls of {amount(len(models), 'model')} ({', '.join(models)}), and the stand-in has one model for all"
         )
     hidden, _ = without_secrets(ScriptFile(slug, 2, entries))
     first = calls[0].run
@@ -147,7 +147,7 @@ def _shown(value: object) -> str:
 def _answer(answer: ToolAnswer, parameters: Mapping[str, str]) -> tuple[object, object]:
     args = plain(answer.args)
     if isinstance(args, str) and len(parameters) == 1:  # some tell the value of an only argument, and not its name
-        args = {name: args for name in parameters}
+        args = dict.fromkeys(parameters, args)
     if answer.failure is not None:
         return args, {"fails": str(answer.failure)}
     return args, {"gives": plain(answer.gives) if not answer.unknown else f"{TODO} ({answer.unknown})"}
@@ -194,7 +194,7 @@ def _input(recording: Recording, first: Run, draft: _Draft) -> tuple[str, list[t
 
 
 def _said(recording: Recording) -> list[str]:
-    outputs = [run.output for run in recording.runs if run.kind in MODELS and "output" not in run.unknown]
+    outputs = [TODO if "output" in run.unknown else run.output for run in recording.runs if run.kind in MODELS]
     texts = [output.text if isinstance(output, Message) else output for output in outputs]
     return [text for text in texts if isinstance(text, str) and text]
 
