@@ -232,7 +232,9 @@ class LiveExport:
         return self._over.is_set()
 
     def close(self, limit_s: float = FLUSH_LIMIT_S) -> Sent:
-        """Send what is left, at most `limit_s`, and end the thread; what is left then is dropped, and said."""
+        """Send what is left, at most `limit_s`, and end the thread; what is left then is dropped, and said. Twice is fine."""
+        if self.is_closed:
+            return self.counts
         self.flush(limit_s)
         with self._changed:
             self.counts.dropped += self._waiting

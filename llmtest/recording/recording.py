@@ -65,8 +65,9 @@ class Recording(Block, Sequence[Event]):
 
     word = "record"
 
-    def __init__(self, rules: Sequence[Rule] = (), otel: object = False) -> None:
+    def __init__(self, rules: Sequence[Rule] = (), otel: object = None) -> None:
         super().__init__()
+        otel = self.takes_spans if otel is None else otel
         self.takes_spans = bool(otel)
         if otel:
             # A package below this one, as the other sources are.
@@ -452,7 +453,7 @@ def _refuse_name(item: object) -> None:
         )
 
 
-def record(*, rules: Sequence[Rule] = (), otel: object = False) -> Recording:
+def record(*, rules: Sequence[Rule] = (), otel: object = None) -> Recording:
     """Record every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
 
     A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
@@ -476,7 +477,8 @@ def record(*, rules: Sequence[Rule] = (), otel: object = False) -> Recording:
 
     With `otel=True` it also takes the spans of OpenTelemetry that start inside the block: those of pydantic-ai, openai-agents and
     other frameworks, as runs. `otel` may also be the `TracerProvider` of the program. The runs of a trace are there when its
-    outermost span has ended. Spans of instrumentations of LangChain are left out: callbacks tell of the same runs.
+    outermost span has ended. Spans of instrumentations of LangChain are left out: callbacks tell of the same runs. The ini key
+    `llmtest_otel` does it in every test.
 
     Raises:
         TypeError: `rules` has something that is no rule.

@@ -123,6 +123,8 @@ def _live(target: object, **options: str) -> Any:
     """Return the live export to a URL, or `target` itself if it is one. A package below this one makes it."""
     otel = import_module("llmtest.otel.sending")
     export = otel.live(target, otel.Options(**options) if options else None)
+    for known in [key for key, other in _exports.items() if other.is_closed]:
+        del _exports[known]
     _exports[id(export)] = export
     return export
 
