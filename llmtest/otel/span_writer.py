@@ -86,7 +86,6 @@ class _Spans:
         self.options = options
         self.names = names.version_of(options.convention)
         self.trace_id = trace_id_of(trace.root)
-        self.writer = Writer()
         self._values: dict[str, object] = {}
         self.runs, _ = build_runs(trace.events)
         self.known = {run.id for run in self.runs}
@@ -177,7 +176,7 @@ class _Spans:
         if isinstance(value, list):
             return [self._mask(item) for item in value]
         if value in self._values:
-            return self.writer.value(plain(self._values[value]))
+            return Writer().value(plain(self._values[value]))
         return self._clean(value) if isinstance(value, str) else value
 
     def _events(self, run: Run) -> Iterator[SpanEvent]:
@@ -244,7 +243,7 @@ class _Spans:
 
     def _genai_model(self, run: Run) -> dict[str, Any]:
         params = run.start.payload.get("invocation_params")
-        params = params if isinstance(params, Mapping) else {}
+        params = params if isinstance(params, dict) else {}
         answers = [generation.message for generation in _generations(run) if generation.message is not None]
         streamed = next((event for event in run.events if event.kind in STREAMED), None)
         made: dict[str, Any] = {
@@ -346,7 +345,7 @@ class _Spans:
 
     def _openinference_model(self, run: Run) -> dict[str, Any]:
         params = run.start.payload.get("invocation_params")
-        params = params if isinstance(params, Mapping) else {}
+        params = params if isinstance(params, dict) else {}
         made: dict[str, Any] = {OpenInference.MODEL: _model(run), OpenInference.PROVIDER: provider_of(run)}
         usage = run.usage if not run.cached else None
         if usage is not None:
@@ -502,7 +501,7 @@ def _document(found: object) -> dict[str, Any]:
 
 def _conversation_in(value: object) -> list[Message] | None:
     """Return the messages of a value that is a conversation and nothing else; else None."""
-    if isinstance(value, Mapping) and value.keys() == {"messages"}:
+    if isinstance(value, dict) and value.keys() == {"messages"}:
         value = value["messages"]
     if isinstance(value, Message):
         return [value]
