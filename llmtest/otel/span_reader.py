@@ -47,7 +47,7 @@ def recordings_of(spans: Iterable[Span]) -> list[Recording]:
     for span in spans:
         traces.setdefault(span.trace_id, []).append(span)
     made = [recording for trace in traces.values() if (recording := recording_of(trace)) is not None]
-    return sorted(made, key=lambda recording: recording[0].wall_ns)
+    return sorted(made, key=lambda recording: recording._raw[0][5])
 
 
 def recording_of(spans: Sequence[Span]) -> Recording | None:
