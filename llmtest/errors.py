@@ -251,6 +251,10 @@ class MatchError(LlmtestError, AssertionError):
         super().__init__("\n\n".join(map(str, answers)))
 
 
+class RulesError(LlmtestError, ValueError):
+    """The rules that a command is given cannot be imported, or are none."""
+
+
 class UnjudgedError(Exception):
     """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
 
@@ -321,6 +325,10 @@ class InterleavingError(LlmtestError, AssertionError):
     def __init__(self, text: str, schedule: str) -> None:
         super().__init__(text)
         self.schedule = schedule
+
+
+class OtelError(LlmtestError):
+    """Spans cannot be read, written or sent. The message has the place, and what to do."""
 
 
 # -- evaluation

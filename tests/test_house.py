@@ -47,6 +47,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "coverage": frozenset(),
     "langchain": LANGCHAIN,
     "conformance": LANGCHAIN,
+    "otel": frozenset(),
     "pytest_plugin": frozenset({"pytest", "_pytest", "syrupy"}),
     "cli": frozenset(),
 }
@@ -57,6 +58,9 @@ LATER = {
     "campaigns.interleaving": {"detangle"},
     "cassettes.foreign": {"brotli", "zstandard"},
     "core.progress": {"rich"},
+    "otel.collecting": {"opentelemetry"},
+    "otel.otlp": {"opentelemetry"},
+    "otel.sending": {"opentelemetry"},
     "core.safe_yaml": {"yaml"},
     "pytest_plugin.attempt": {"langsmith"},
     "pytest_plugin.elsewhere": {"time_machine"},

@@ -156,6 +156,8 @@ class Block(ABC):
     """True if its runs stay known while it lives. The tally of a test counts a run only while another block holds it."""
     traced: ClassVar[bool] = False
     """True if the trace store gets its runs."""
+    takes_spans = False
+    """True if it also takes the runs that spans of OpenTelemetry tell of."""
     follows_test = False
     """True if it also takes the runs of the test that no block reached, as those of a bare thread."""
     watches: ClassVar[bool] = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import compress, starmap
 from typing import Any, Protocol
@@ -43,6 +43,11 @@ class RuleEvaluator:
     @property
     def runs(self) -> Sequence[Run]:
         return self.order.runs
+
+    @property
+    def unknown(self) -> Collection[str]:
+        """What the source of the runs does not tell."""
+        return self.order.unknown
 
     def hits(self, which: SelectorLike) -> Hits:
         """Return the runs or events that a selector selects, in order.
@@ -285,4 +290,6 @@ def _unseen(calls: Sequence[UnseenCall]) -> Verdict:
     call = calls[0]
     more = f" and {len(calls) - 1} more" if len(calls) > 1 else ""
     why = f"a call of `{call.double}` from thread {call.thread} at {call.place}{more} was not recorded ({call.cause})"
+    if call.cause == "missing span":
+        why = f"{call.double}{more} is missing in {call.place}"
     return Verdict(None, f"{why}; whether the rule holds of it is not known", suspected=True)

@@ -379,6 +379,11 @@ class HappensBefore:
         return found
 
     @cached_property
+    def unknown(self) -> frozenset[str]:
+        """What the source of some run does not tell: see `Run.unknown`."""
+        return frozenset(what for run in self.runs for what in run.unknown)
+
+    @cached_property
     def size(self) -> int:
         """The highest number of an event, and two more: one after it, and one for the end."""
         return max((event.number for run in self.runs for event in run.events), default=0) + 2

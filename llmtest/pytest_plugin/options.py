@@ -113,6 +113,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
     parser.addini("llmtest_follow", follow, default="context")
+    otel = "every recording takes the spans of OpenTelemetry of its test too, as record(otel=True) does"
+    parser.addini("llmtest_otel", otel, type="bool", default=False)
     ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
     group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
     parser.addini("llmtest_ci", ci, default="auto")
@@ -197,6 +199,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _open_coverage(config)
     _open_schedules(config)
     _follow(config)
+    _take_spans(config)
     _open_stale(config)
     _check_kinds(config)
     _check_invariants(config)
@@ -280,6 +283,14 @@ def _follow(config: pytest.Config) -> None:
 
         config.add_cleanup(functools.partial(setattr, membership, "follow", membership.follow))
         membership.follow = "test"
+
+
+def _take_spans(config: pytest.Config) -> None:
+    if config.getini("llmtest_otel"):
+        from llmtest.recording.recording import Recording
+
+        config.add_cleanup(functools.partial(setattr, Recording, "takes_spans", Recording.takes_spans))
+        Recording.takes_spans = True
 
 
 def _open_stale(config: pytest.Config) -> None:
