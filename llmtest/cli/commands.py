@@ -19,11 +19,10 @@ from llmtest.core.text import did_you_mean
 
 MODULES: Final = (
     "cassettes",
+    "check",
     "cov",
     "demo",
     "evals",
-    "check",
-    "demo",
     "listen",
     "merge",
     "reproduce",
