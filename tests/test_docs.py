@@ -39,6 +39,10 @@ def _blocks(page: Path, language: str) -> list[tuple[str, str]]:
     return [(info.strip(), code) for kind, info, code in BLOCK.findall(page.read_text("utf-8")) if kind == language]
 
 
+def _program(page: Path) -> str:
+    return "\n\n".join(block for info, block in _blocks(page, "python") if info != "fails")
+
+
 DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
@@ -46,7 +50,7 @@ DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 def test_every_page_runs_and_shows_the_files_that_come_out(
     page: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "\n\n".join(block for _, block in _blocks(page, "python"))
+    code = _program(page)
     live = LIVE_PAGES.get(page.relative_to(ROOT).as_posix())
     module = "test_page" if live is None else live.module
     pytester.makepyfile(**{module: code if "def test_" in code else f"def test_page_imports():\n    pass\n\n\n{code}"})
@@ -88,14 +92,20 @@ def test_the_cassette_of_the_readme_fits_a_screen() -> None:
     assert all(len(text.splitlines()) <= 25 for text in cassettes)
 
 
-def test_the_failure_of_the_readme_comes_out(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("README.md", 'city="Paris"),', 'city="Lyon"),'), ("docs/learn/01-first-test.md", "the clerk of", "the keeper of")],
+)
+def test_the_failure_of_a_snapshot_that_a_page_shows_comes_out(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str
+) -> None:
     monkeypatch.setattr("syrupy._syrupy", None)
-    (shown,) = (text for info, text in _blocks(ROOT / "README.md", "text") if info.startswith("failing="))
-    code = _blocks(ROOT / "README.md", "python")[0][1]
+    (shown,) = (text for info, text in _blocks(ROOT / name, "text") if info.startswith("failing="))
+    code = _blocks(ROOT / name, "python")[0][1]
     options = ("-p", "no:cacheprovider", "-p", "no:asyncio")
     pytester.makepyfile(test_weather=code)
     assert pytester.runpytest_inprocess("--snapshot-update", *options).ret == 0
-    pytester.makepyfile(test_weather=code.replace('city="Paris"),', 'city="Lyon"),'))
+    pytester.makepyfile(test_weather=code.replace(old, new))
 
     failed = pytester.runpytest_inprocess(*options)
 
@@ -104,6 +114,24 @@ def test_the_failure_of_the_readme_comes_out(pytester: pytest.Pytester, monkeypa
     difference = next(number for number, line in enumerate(lines) if " llmtest: snapshot " in line)
     told = shown.splitlines()
     assert [lines[first], *lines[difference + 1 : difference + len(told)]] == told
+
+
+FAILURES = re.compile(r"^```python fails\n(.*?)^```$.*?^```text section\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FAILING_PAGES = [page for page in PAGES if "```python fails\n" in page.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("page", FAILING_PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_each_failure_that_a_page_shows_comes_out(page: Path, pytester: pytest.Pytester) -> None:
+    failures = FAILURES.findall(page.read_text("utf-8"))
+    failing = [name for code, _ in failures for name in re.findall(r"^(?:async )?def (test_\w+)", code, re.MULTILINE)]
+    pytester.makepyfile(test_page="\n\n".join([_program(page), *(code for code, _ in failures)]))
+
+    result = pytester.runpytest_inprocess("--snapshot-update", "-p", "no:cacheprovider", "-p", "no:asyncio", "-rfE")
+
+    printed = "\n".join(line.removeprefix("E   ").rstrip() for line in result.outlines)
+    assert set(re.findall(r"^(?:FAILED|ERROR) test_page\.py::(\w+)", printed, re.MULTILINE)) == set(failing)
+    assert len(failing) == len(failures) == page.read_text("utf-8").count("```python fails\n")
+    assert [text for _, text in failures if text.strip() not in printed] == []
 
 
 HOME = "https://github.com/llmtest/llmtest/blob/main/"
