@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ import llmtest.langchain.recorded_classes
 import llmtest.langchain.recorded_tools
 import llmtest.langchain.tap
 import llmtest.pytest_plugin.cassettes  # noqa: F401
+from llmtest import errors
 from llmtest.cli import commands
 from llmtest.wire import scripted_server
 from tests.support.live_pages import FOREIGN, LIVE_PAGES
@@ -116,6 +118,8 @@ def test_the_failure_of_a_snapshot_that_a_page_shows_comes_out(
     assert [lines[first], *lines[difference + 1 : difference + len(told)]] == told
 
 
+LINE_NUMBER = re.compile(r"(?<=\.py):\d+")
+RAISED = re.compile(r"^E   (?:llmtest\.errors\.\w+: )?")
 FAILURES = re.compile(r"^```python fails\n(.*?)^```$.*?^```text section\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FAILING_PAGES = [page for page in PAGES if "```python fails\n" in page.read_text("utf-8")]
 
@@ -124,14 +128,38 @@ FAILING_PAGES = [page for page in PAGES if "```python fails\n" in page.read_text
 def test_each_failure_that_a_page_shows_comes_out(page: Path, pytester: pytest.Pytester) -> None:
     failures = FAILURES.findall(page.read_text("utf-8"))
     failing = [name for code, _ in failures for name in re.findall(r"^(?:async )?def (test_\w+)", code, re.MULTILINE)]
-    pytester.makepyfile(test_page="\n\n".join([_program(page), *(code for code, _ in failures)]))
+    pytester.makepyfile(test_agent="\n\n".join([_program(page), *(code for code, _ in failures)]))
 
-    result = pytester.runpytest_inprocess("--snapshot-update", "-p", "no:cacheprovider", "-p", "no:asyncio", "-rfE")
+    nodes = [f"test_agent.py::{name}" for name in failing]
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio", "-rA", *nodes)
 
-    printed = "\n".join(line.removeprefix("E   ").rstrip() for line in result.outlines)
-    assert set(re.findall(r"^(?:FAILED|ERROR) test_page\.py::(\w+)", printed, re.MULTILINE)) == set(failing)
+    printed = LINE_NUMBER.sub("", "\n".join(RAISED.sub("", line).rstrip() for line in result.outlines))
+    outcomes = dict(re.findall(r"^(PASSED|FAILED|ERROR) test_agent\.py::(\w+)", printed, re.MULTILINE))
+    assert "PASSED" not in outcomes
     assert len(failing) == len(failures) == page.read_text("utf-8").count("```python fails\n")
-    assert [text for _, text in failures if text.strip() not in printed] == []
+    assert [text for _, text in failures if LINE_NUMBER.sub("", text.rstrip()) not in printed] == []
+
+
+def _codes() -> set[str]:
+    """The codes of all violations of ours: what `Violation(...)` and the functions that make one are given."""
+    found: set[str] = set()
+    for path in (ROOT / "llmtest").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args and ast.unparse(node.func).rpartition(".")[2].strip("_").lower() in MAKERS:
+                value = getattr(errors, ast.unparse(node.args[0]), None) if isinstance(node.args[0], ast.Name) else node.args[0]
+                found |= {str(value.value if isinstance(value, ast.Constant) else value)} if value is not None else set()
+    return {code for code in found if re.fullmatch(r"[a-z ]+", code)}
+
+
+MAKERS = {"violation", "violate"}
+
+
+def test_the_page_about_troubles_has_each_code_of_a_violation() -> None:
+    page = (ROOT / "docs/how-to/troubleshooting.md").read_text("utf-8")
+    codes = _codes()
+
+    assert {"unused step", "competing calls", "stale recording", "ignored answer", "over budget", "script error"} <= codes
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []
 
 
 HOME = "https://github.com/llmtest/llmtest/blob/main/"

@@ -24,6 +24,7 @@ MODULES: Final = (
     "scan",
     "script",
     "serve",
+    "skill",
     "snapshots",
     "traces",
     "version",
