@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
@@ -24,6 +25,7 @@ import llmtest.langchain.tap
 import llmtest.pytest_plugin.cassettes  # noqa: F401
 from llmtest import errors
 from llmtest.cli import commands
+from llmtest.events import UnseenCall, words
 from llmtest.wire import scripted_server
 from tests.support.live_pages import FOREIGN, LIVE_PAGES
 
@@ -149,6 +151,13 @@ def _codes() -> set[str]:
                 value = getattr(errors, ast.unparse(node.args[0]), None) if isinstance(node.args[0], ast.Name) else node.args[0]
                 found |= {str(value.value if isinstance(value, ast.Constant) else value)} if value is not None else set()
     return {code for code in found if re.fullmatch(r"[a-z ]+", code)}
+
+
+def test_the_page_about_fields_has_each_field() -> None:
+    page = (ROOT / "docs/reference/fields.md").read_text("utf-8")
+    classes = (words.Message, words.ToolCall, words.Usage, words.Document, words.Failure, words.Generation, words.Structured, UnseenCall)
+
+    assert [f"{one.__name__}.{field.name}" for one in classes for field in fields(one) if f"`{field.name}`" not in page] == []
 
 
 MAKERS = {"violation", "violate"}
