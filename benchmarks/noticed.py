@@ -1,7 +1,7 @@
 """`python -m benchmarks.noticed [--missed]`: which changes of a program its tests notice, with llmtest and with LangChain's fake.
 
-Every change is made by rule in `bookshop.py`: a text, a number, a comparison, an argument, an item of a list, a statement. Each test
-holds the same conversation of three questions. `--missed` prints the changes that each test does not notice.
+Every change is made by rule in `bookshop.py`: a text, a number, a comparison, an argument, an item of a list, a statement. Each
+test holds the same conversation of three questions. `--missed` prints the changes that each test does not notice.
 """
 
 from __future__ import annotations

@@ -23,9 +23,8 @@ import llmtest.langchain.recorded_classes
 import llmtest.langchain.recorded_tools
 import llmtest.langchain.tap
 import llmtest.pytest_plugin.cassettes  # noqa: F401
-from llmtest import errors
+from llmtest import errors, events
 from llmtest.cli import commands
-from llmtest.events import UnseenCall, words
 from llmtest.wire import scripted_server
 from tests.support.live_pages import FOREIGN, LIVE_PAGES
 
@@ -142,25 +141,26 @@ def test_each_failure_that_a_page_shows_comes_out(page: Path, pytester: pytest.P
     assert [text for _, text in failures if LINE_NUMBER.sub("", text.rstrip()) not in printed] == []
 
 
+MAKER = re.compile(r"(?:^|[._])(?:Violation|violate)$")
+
+
 def _codes() -> set[str]:
     """The codes of all violations of ours: what `Violation(...)` and the functions that make one are given."""
     found: set[str] = set()
     for path in (ROOT / "llmtest").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and node.args and ast.unparse(node.func).rpartition(".")[2].strip("_").lower() in MAKERS:
-                value = getattr(errors, ast.unparse(node.args[0]), None) if isinstance(node.args[0], ast.Name) else node.args[0]
-                found |= {str(value.value if isinstance(value, ast.Constant) else value)} if value is not None else set()
-    return {code for code in found if re.fullmatch(r"[a-z ]+", code)}
+            if isinstance(node, ast.Call) and node.args and MAKER.search(ast.unparse(node.func)):
+                code = node.args[0]
+                found.add(str(code.value) if isinstance(code, ast.Constant) else getattr(errors, ast.unparse(code), ""))
+    return found - {""}
 
 
 def test_the_page_about_fields_has_each_field() -> None:
     page = (ROOT / "docs/reference/fields.md").read_text("utf-8")
-    classes = (words.Message, words.ToolCall, words.Usage, words.Document, words.Failure, words.Generation, words.Structured, UnseenCall)
+    named = ("Message", "ToolCall", "Usage", "Document", "Failure", "Generation", "Structured", "Opaque", "UnseenCall")
+    classes = [getattr(events, name) for name in named]
 
     assert [f"{one.__name__}.{field.name}" for one in classes for field in fields(one) if f"`{field.name}`" not in page] == []
-
-
-MAKERS = {"violation", "violate"}
 
 
 def test_the_page_about_troubles_has_each_code_of_a_violation() -> None:

@@ -12,8 +12,7 @@ TABLE = ROOT / "docs/tutorial/README.md"
 HOME = "https://github.com/llmtest/llmtest/blob/main/"
 ROW = re.compile(rf"^\| \[[^]]+\]\((\S+\.md)\) \| \[test_\d\d\]\({HOME}(\S+\.py)\) \| (.+) \|$", re.MULTILINE)
 ROWS = [
-    ((TABLE.parent / page).resolve(), ROOT / tests, differs)
-    for page, tests, differs in ROW.findall(TABLE.read_text("utf-8"))
+    ((TABLE.parent / page).resolve(), ROOT / tests, differs) for page, tests, differs in ROW.findall(TABLE.read_text("utf-8"))
 ]
 
 

@@ -41,7 +41,8 @@ def test_each_name_that_it_calls_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["snapshot differs", "never used", "unexpected ", "two concurrent runs take steps", "was about to leave the machine"]
+    "message",
+    ["snapshot differs", "never used", "unexpected ", "two concurrent runs", "was about to leave the machine"],
 )
 def test_the_messages_that_it_explains_are_ours(message: str) -> None:
     assert message in TEXT
