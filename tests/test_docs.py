@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
 import shutil
 import tomllib
@@ -139,6 +140,20 @@ def test_each_failure_that_a_page_shows_comes_out(page: Path, pytester: pytest.P
     assert "PASSED" not in outcomes
     assert len(failing) == len(failures) == page.read_text("utf-8").count("```python fails\n")
     assert [text for _, text in failures if LINE_NUMBER.sub("", text.rstrip()) not in printed] == []
+
+
+def test_the_page_about_settings_is_what_is_registered() -> None:
+    page = runpy.run_path(str(ROOT / "docs/settings_page.py"))
+
+    assert page["PAGE"].read_text("utf-8") == page["rendered"](), "run: python docs/settings_page.py"
+
+
+def test_the_page_about_settings_has_each_environment_variable() -> None:
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "llmtest").rglob("*.py"))
+    page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
+    variables = set(re.findall(r"\bLLMTEST_[A-Z_]+\b", code)) - {"LLMTEST_ELSEWHERE"}  # set by llmtest for its own process
+
+    assert sorted(name for name in variables if f"`{name}`" not in page) == []
 
 
 MAKER = re.compile(r"(?:^|[._])(?:Violation|violate)$")

@@ -1,6 +1,6 @@
 """The language of the pages: short sentences and plain words, for readers whose English is a second language.
 
-A sentence may have so many words at most, and a page so many in the mean. Reference pages may have longer ones than pages that teach.
+A sentence has a limit of words, and so has the mean of a page. Reference pages may have longer sentences than pages that teach.
 """
 
 from __future__ import annotations
@@ -71,6 +71,18 @@ def test_words_are_plain(page: Path) -> None:
 
 
 def test_prose_is_read_without_code_and_tables_cell_by_cell() -> None:
-    page = "# A title\n\nSee [the page](page.md): `code()` runs. It\nis **short.** Then\n\n```python\ncode\n```\n\n| a | b c |\n|---|---|\n- item\n"
+    page = """# A title
+
+See [the page](page.md): `code()` runs. It
+is **short.** Then
+
+```python
+code
+```
+
+| a | b c |
+|---|---|
+- item
+"""
 
     assert sentences(page) == ["A title", "See the page:", "X runs.", "It is short.", "Then", "a", "b c", "item"]
