@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import llmtest
+from tests.support.chromium import REQUIRED, Browser, missing
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -75,6 +80,49 @@ def test_the_search_finds_a_name_and_an_error(site: Path) -> None:
 
     assert "scripted_providers" in index
     assert "unused step" in index
+
+
+SEARCHES = {
+    "never used": "how-to/troubleshooting/",
+    "interrupt": "how-to/langgraph-checkpoints/",
+    "GenericFakeChatModel": "how-to/coming-from-fakes/",
+    "llm_budget": "how-to/budgets/",
+}
+RESULTS = """const found = [];
+const walk = root => root.querySelectorAll('*').forEach(e => {
+  if (e.shadowRoot) { e.shadowRoot.querySelectorAll('a').forEach(a => found.push(a.href)); walk(e.shadowRoot); }
+});
+walk(document); return found"""
+INPUT = "let a = document.activeElement; while (a && a.shadowRoot) a = a.shadowRoot.activeElement; return a"
+
+
+def test_the_first_result_of_a_search_is_the_page(site: Path, tmp_path: Path) -> None:
+    if reason := missing():
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(reason)
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        driver = Browser(tmp_path).driver
+        wait = WebDriverWait(driver, 20)
+        first = {}
+        for words, page in SEARCHES.items():
+            driver.get(f"http://127.0.0.1:{server.server_port}/")
+            driver.find_element("css selector", ".md-search__button").click()
+            field = wait.until(lambda driver: driver.execute_script(INPUT))
+            field.send_keys(words)
+            wait.until(lambda driver, page=page: any(page in href for href in driver.execute_script(RESULTS)))
+            first[words] = driver.execute_script(RESULTS)[0].partition("?")[0].partition(f":{server.server_port}/")[2]
+        driver.quit()
+        server.shutdown()
+
+    assert first == SEARCHES
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing of each request."""
 
 
 def test_assistants_find_each_page_in_llms_txt(site: Path) -> None:
