@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
+import numpy  # noqa: F401, cannot be imported twice
 import pytest
 import yaml
 
