@@ -29,6 +29,7 @@ MODULES: Final = (
     "scan",
     "script",
     "serve",
+    "skill",
     "snapshots",
     "traces",
     "version",
