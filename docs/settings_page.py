@@ -106,12 +106,16 @@ def _commands() -> Iterator[str]:
 class Listed:
     """Stands in for the commands of the command line, and keeps their words."""
 
-    def __init__(self) -> None:
-        self.words: dict[str, str] = {}
+    def __init__(self, words: dict[str, str] | None = None, group: str = "") -> None:
+        self.words: dict[str, str] = {} if words is None else words
+        self._group = group
 
     def add(self, name: str, words: str, *_: object) -> argparse.ArgumentParser:
-        self.words[name] = words
+        self.words[f"{self._group}{name}"] = words
         return argparse.ArgumentParser(name)
+
+    def group(self, name: str, words: str) -> Listed:
+        return Listed(self.words, f"{self._group}{name} ")
 
 
 def _cell(words: str) -> str:
