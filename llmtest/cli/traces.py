@@ -114,7 +114,7 @@ def export(store: Path | None, names: list[str], output: Path | None, **chosen: 
 
 def _after(before: int, step: Step) -> Step:
     """Return a step that counts on from what earlier files had."""
-    return lambda done, of, note="": step(before + done, 0, note)
+    return lambda done, of, note="": step(before + done, 0)
 
 
 def import_(store: Path | None, files: list[Path], session: str | None) -> int:
