@@ -67,6 +67,11 @@ class Writer:
         self._write({"programs": list(labels)})
         self._file.flush()
 
+    def note_problem(self, text: str) -> None:
+        """Write why this process could not do all of its work. The report says so, and fails."""
+        self._write({"problem": text})
+        self._file.flush()
+
     def close(self) -> None:
         self._file.close()
 
@@ -98,6 +103,7 @@ class Section:
     items: dict[int, Item] = field(default_factory=dict)
     tests: list[tuple[str, int, int]] = field(default_factory=list)
     programs: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def ids(self, bits: int) -> Iterator[str]:
         """Yield the ids of the items whose bits are set."""
@@ -126,6 +132,8 @@ class CoverageData:
         self.ambiguous = maybe - self.hits
         self.programs = {label for section in self.sections for label in section.programs}
         """The labels of the programs that the user has named; if there are any, no others count."""
+        self.problems = list(dict.fromkeys(text for section in self.sections for text in section.problems))
+        """Why processes could not do all of their work."""
 
     @property
     def tests(self) -> int:
@@ -228,6 +236,8 @@ def _take(sections: list[Section], line: dict[str, Any]) -> None:
         sections[-1].tests.append((line.get("test", ""), int(line["hit"], 16), int(maybe, 16) if maybe else 0))
     elif "item" in line:
         sections[-1].items[line["number"]] = _item(*line["item"])
+    elif "problem" in line:
+        sections[-1].problems.append(line["problem"])
     elif "programs" in line:
         sections[-1].programs += line["programs"]
     elif line[MARK] > VERSION:
