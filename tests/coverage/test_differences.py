@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmtest.coverage import items
-from llmtest.coverage.compare import compare
+from llmtest.coverage.differences import compare
 from llmtest.coverage.data import Writer, load
 from llmtest.coverage.items import Inventory
 from llmtest.coverage.report import Report
