@@ -20,6 +20,7 @@ from llmtest.coverage.items import Inventory, Item
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.met_objects import Meeting, MetObjects
 from llmtest.langchain.watch import Watch
+from llmtest.protocol.run_checks import check
 
 TURNS = 10
 TESTS = 10_000
@@ -40,7 +41,8 @@ def ratios(rounds: int) -> Iterator[Ratio]:
 
 
 def _turn(folder: Path, rounds: int) -> Ratio:
-    """An agent of ten turns. Its recording is read at the end, as a test does that asserts on it: both sides pay for that."""
+    """An agent of ten turns in a test that records it: at its end the recording is read and held against the callback protocol,
+    on both sides."""
     plenty = (rounds + rounds // 10 + 2) * 4
     steps = [call("search", query="x")] * (TURNS - 1) + ["Done."]
     agent: Any = create_agent(ScriptedChatModel(script=Script(*steps * plenty)), [search], name="agent")
@@ -51,6 +53,7 @@ def _turn(folder: Path, rounds: int) -> Ratio:
         with record() as recording:
             agent.invoke(given)
         assert len(recording.tools) == TURNS - 1
+        assert not list(check(recording))
 
     def covered() -> None:
         watch, met = Watch(), MetObjects()
@@ -60,7 +63,7 @@ def _turn(folder: Path, rounds: int) -> Ratio:
         hits.add(watch.read_roots())
         writer.add(inventory, hits.hits, hits.ambiguous, "test")
 
-    name, against = "agent turn under coverage", "the same under a recording"
+    name, against = "agent turn under coverage", "the same in a test that records"
     return measure(name, covered, recorded, against=against, bar=1.05, per=TURNS, rounds=rounds)
 
 

@@ -79,12 +79,13 @@ class Writer:
         if inventory.changes == self._changes:
             return
         self._changes = inventory.changes
+        new = []
         for item in inventory:
             if self._written.get(item.id) is not item:
                 self._written[item.id] = item
-                self._numbers[item.id] = len(self._numbers) if item.id not in self._numbers else self._numbers[item.id]
-                fields = (item.program, item.kind, item.name, item.subject, item.act, item.place, item.unknown)
-                self._write({"number": self._numbers[item.id], "item": fields})
+                number = self._numbers.setdefault(item.id, len(self._numbers))
+                new.append([number, item.program, item.kind, item.name, item.subject, item.act, item.place, item.unknown])
+        self._write({"items": new})
 
     def _bits(self, ids: Iterable[str]) -> str:
         bits = 0
@@ -234,8 +235,8 @@ def _take(sections: list[Section], line: dict[str, Any]) -> None:
     if "hit" in line:
         maybe = line.get("maybe")
         sections[-1].tests.append((line.get("test", ""), int(line["hit"], 16), int(maybe, 16) if maybe else 0))
-    elif "item" in line:
-        sections[-1].items[line["number"]] = _item(*line["item"])
+    elif "items" in line:
+        sections[-1].items.update((number, _item(*fields)) for number, *fields in line["items"])
     elif "problem" in line:
         sections[-1].problems.append(line["problem"])
     elif "programs" in line:
