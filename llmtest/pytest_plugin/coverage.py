@@ -94,7 +94,11 @@ class CoveredTests:
                 return (yield)
         finally:
             watch.close()
-            self._write(item.nodeid, watch, met)
+            try:
+                self._write(item.nodeid, watch, met)
+            except Exception as error:  # the session goes on: its report says so, and fails
+                problem = f"what {item.nodeid} hits cannot be told: {type(error).__name__}: {error}"
+                self._writer.note_problem(masks.table().without_secrets(problem))
 
     def _write(self, nodeid: str, watch: Watch, met: MetObjects) -> None:
         named = [item for item in map(loaded_object, self._objects) if item is not None]

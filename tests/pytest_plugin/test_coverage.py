@@ -12,6 +12,7 @@ import pytest
 
 import llmtest
 from llmtest.coverage.data import load
+from llmtest.coverage.hits import Hits
 
 # pytester forgets what an inner run in this process has imported.
 importlib.import_module("llmtest.pytest_plugin.coverage")
@@ -219,6 +220,27 @@ def test_a_worker_that_dies_loses_the_test_that_it_ran_and_no_other(run: Any, py
     assert {"desk/modes/invoke", "desk/modes/batch"} <= data.hits
     assert "desk/edges/plan->plan" not in data.hits
     assert len(data.sections) == 2
+
+
+def test_a_test_whose_hits_cannot_be_told_fails_the_session_and_not_the_test(
+    run: Any, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        """
+        from llmtest.coverage import hits
+
+        def broken(self, roots):
+            raise OverflowError("too much")
+
+        hits.Hits.add = broken
+        """
+    )
+    monkeypatch.setattr("llmtest.coverage.hits.Hits.add", Hits.add)  # what the conftest does to the class is undone
+
+    code, lines = run("--llmtest-cov", "-k", "one")
+
+    assert code == 1
+    assert lines[-1] == "ERROR: what test_it.py::test_one hits cannot be told: OverflowError: too much"
 
 
 def test_only_collecting_reports_nothing(run: Any) -> None:
