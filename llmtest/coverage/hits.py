@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from llmtest.coverage import items
 from llmtest.coverage.edges import edges_of
@@ -68,8 +68,7 @@ class _GraphRun:
         return self.resume is not None
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     """A run, and where it is: the run around it, its program, the node `site`, and the run of the graph."""
 
     run: Run
@@ -119,7 +118,7 @@ class Hits:
                 continue
             inner = self._visit(here)
             todo += [inner.graph] if inner.graph is not None and inner.graph is not here.graph else []
-            todo += [replace(inner, run=child) for child in reversed(self._nesting.inside(here.run))]
+            todo += [_Place(child, *inner[1:]) for child in reversed(self._nesting.inside(here.run))]
 
     def _hit(self, item: Item) -> None:
         self.inventory.add(item)
@@ -129,7 +128,7 @@ class Hits:
 
     def _visit(self, place: _Place) -> _Place:
         """Judge one run, and return the place of the runs inside it."""
-        run, around, program, site, graph = place.run, place.around, place.program, place.site, place.graph
+        run, around, program, site, graph = place
         own = self._meeting.program_of(run)
         if own is not None:
             program, site = own, ""
