@@ -108,7 +108,7 @@ def _report(paths: list[Path], form: str, output: Path | None, fail_under: str) 
 
 def _diff(base: Path, paths: list[Path], as_json: bool) -> int:
     from llmtest.core.text import amount
-    from llmtest.coverage.compare import compare
+    from llmtest.coverage.differences import compare
 
     before, after = _read([base]), _read(paths)
     changes = compare(before, after)
