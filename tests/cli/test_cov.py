@@ -70,7 +70,7 @@ def test_report_has_a_table_and_limits(project: Path, capsys: pytest.CaptureFixt
         "    node `book` never ran",
     ]
     assert "note: no item matches the exclude '*gone*'" in told.out
-    assert told.err == "llmtest cov: coverage is 33.33%, less than 90%: 2 items missed\n"
+    assert told.err == "llmtest cov report: coverage is 33.33%, less than 90%: 2 items missed\n"
 
 
 def test_report_in_other_formats(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +109,9 @@ def test_suggest_writes_tests_to_a_new_file(project: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == "llmtest cov suggest: 1 test in test_more.py\n"
 
     assert commands.main(["cov", "suggest", "-o", "test_more.py"]) == 2
-    assert capsys.readouterr().err == "llmtest cov: test_more.py is there already; suggestions are written to a new file\n"
+    assert (
+        capsys.readouterr().err == "llmtest cov suggest: test_more.py is there already; suggestions are written to a new file\n"
+    )
 
     assert commands.main(["cov", "suggest", "--data", "job", "--program", "clerks:build"]) == 0
     told = capsys.readouterr()
@@ -134,4 +136,4 @@ def test_suggest_writes_tests_to_a_new_file(project: Path, capsys: pytest.Captur
 )
 def test_errors(project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
     assert commands.main(["cov", *arguments]) == 2
-    assert capsys.readouterr().err == f"llmtest cov: {told}\n"
+    assert capsys.readouterr().err == f"llmtest cov {arguments[0]}: {told}\n"
