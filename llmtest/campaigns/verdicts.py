@@ -34,6 +34,8 @@ SAME_ANSWER: Final = "same answer"
 EFFECTS_TAG: Final = "effects"
 """The tag of a tool that has effects, beside those that `effects=` names."""
 _NO_STEP: Final = frozenset({"unexpected call", "unexpected prompt", "unexpected input", "unexpected query"})
+_UNSAID: Final = "script error"
+"""The code of the violation of a step that an API has no words for, such as arguments that are no JSON."""
 _HELD: Final = frozenset({"gate never released", "no answer"})
 """The codes of the violations of a call that nothing would ever have answered."""
 
@@ -174,6 +176,8 @@ def judge(
         return verdict("not exposed", f"{names(str(fault) for fault in injection.missing)}: the call did not come")
     if not is_shown:
         return verdict("not exposed", "the recording shows nothing of it: the call gave what it gives without the fault")
+    if unsaid := [violation for violation in broken if violation.code == _UNSAID]:
+        return verdict("not exposed", f"no server of this API can say it: {_first_line(unsaid[0].text)}")
     if unscripted := [violation for violation in broken if violation.code in _NO_STEP]:
         return verdict("cannot tell", f"the script has no answer for what comes next: {_first_line(unscripted[0].text)}")
     if violations and not violations_in(error):
