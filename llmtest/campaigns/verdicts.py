@@ -76,7 +76,9 @@ def survival(
             raise CampaignError(f'survives= is "{SAME_ANSWER}", a class of errors or a function; got {item!r}{hint}')
     errors = tuple(item for item in given if isinstance(item, type) and issubclass(item, BaseException))
     predicates = tuple(item for item in given if callable(item) and item not in errors)
-    named = (effects,) if isinstance(effects, str) else tuple(effects)
+    named = (effects,) if isinstance(effects, str) else tuple(effects) if isinstance(effects, Iterable) else ()
+    if not all(isinstance(name, str) for name in named) or (effects and not named):
+        raise CampaignError(f"effects= is a list of the names of tools; got {effects!r}")
     return Survival(SAME_ANSWER in given, errors, predicates, named, check_invariants(invariants), max_tokens)
 
 

@@ -366,3 +366,19 @@ def test_the_page_has_a_row_for_the_faults_of_a_test(suite):
     assert outcome.counts == {"passed": 2, "failed": 3}
     assert (row.status, row.cause) == ("failed", "4 faults at 3 calls: 1 recovered, 3 crash")
     assert row.detail is not None
+
+
+@pytest.mark.parametrize("marker", ["llm_faults", "llm_interleave"])
+def test_a_marker_that_could_have_no_effect_fails_the_test(suite, marker):
+    outcome = suite.run(f"""
+        import unittest
+        import pytest
+
+        class TestIt(unittest.TestCase):
+            @pytest.mark.{marker}
+            def test_it(self):
+                pass
+    """)
+
+    assert outcome.counts == {"error": 1}
+    assert f"the marker {marker} is for test functions, and not for those of a unittest.TestCase" in outcome.text
