@@ -8,6 +8,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
+import langchain_anthropic  # noqa: F401, imported twice, its SDK would have two classes of one name
 import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
 import pytest
 import yaml
