@@ -251,6 +251,10 @@ class MatchError(LlmtestError, AssertionError):
         super().__init__("\n\n".join(map(str, answers)))
 
 
+class RulesError(LlmtestError, ValueError):
+    """The rules that a command is given cannot be imported, or are none."""
+
+
 class UnjudgedError(Exception):
     """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
 
@@ -287,6 +291,10 @@ class CassetteError(LlmtestError):
     """Raised when the cassette of a test is missing or of another test, or when it cannot be recorded."""
 
 
+class CoverageError(LlmtestError):
+    """Coverage cannot be read or reported: a file is damaged, a program that was named is not there, a limit is no number."""
+
+
 class SettingsError(LlmtestError):
     """The configuration file of pytest, which a command reads, cannot be read."""
 
@@ -319,6 +327,10 @@ class InterleavingError(LlmtestError, AssertionError):
         self.schedule = schedule
 
 
+class OtelError(LlmtestError):
+    """Spans cannot be read, written or sent. The message has the place, and what to do."""
+
+
 # -- evaluation
 
 
@@ -330,5 +342,21 @@ class ScorerError(LlmtestError, TypeError):
     """A scorer cannot score any run: it returns something that is no score, is not told what to expect, or shares its name."""
 
 
+class NoVerdictError(LlmtestError):
+    """A judge has given no verdict that can be read: it refused, or said something else. A run without a verdict never passes."""
+
+
+class CalibrationError(LlmtestError, ValueError):
+    """A judge has not been shown to agree with people, or a kept calibration cannot be read or is of another judge."""
+
+
 class BaselineError(LlmtestError, ValueError):
     """A baseline cannot be read or written, or is of other cases than the results that are compared with it."""
+
+
+class ResultsError(LlmtestError, ValueError):
+    """Results of an evaluation cannot be read, contradict each other, or are of another test or dataset than is run now."""
+
+
+class EvaluationError(LlmtestError, RuntimeError):
+    """An evaluation cannot go on: a provider refuses all tries, what it spends is not known, or it is not what is resumed."""

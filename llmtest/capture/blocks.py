@@ -69,7 +69,7 @@ class Events(Protocol):
 class Membership:
     """The blocks of one run. It keeps none of them alive."""
 
-    __slots__ = ("_blocks", "deliver", "follows", "light", "timed")
+    __slots__ = ("_blocks", "deliver", "follows", "light", "made_for", "timed")
 
     def __init__(self, *blocks: Block) -> None:
         self._blocks = tuple([weakref.ref(block) for block in blocks])
@@ -77,10 +77,12 @@ class Membership:
         """Appends one event to each block. Safe from any thread."""
         self.light = all(block.light for block in blocks)
         """True if all of the blocks only count."""
+        self.made_for: tuple[tuple[Opening, ...], object] | None = None
+        """The openings and the token count that it was made of: a run inside that has the same is in the same blocks."""
         self.timed = False
         """True if an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
-        self.follows = False
-        """True if no block was open in the context of the run, so that only blocks with `follows_test` have it."""
+        self.follows = bool(blocks) and all(block.watches for block in blocks)
+        """True if no block of the test was open in the context of the run, so that only blocks have it that take all runs."""
 
     def __iter__(self) -> Iterator[Block]:
         return (block for block in (ref() for ref in self._blocks) if block is not None)
@@ -154,8 +156,12 @@ class Block(ABC):
     """True if its runs stay known while it lives. The tally of a test counts a run only while another block holds it."""
     traced: ClassVar[bool] = False
     """True if the trace store gets its runs."""
+    takes_spans = False
+    """True if it also takes the runs that spans of OpenTelemetry tell of."""
     follows_test = False
     """True if it also takes the runs of the test that no block reached, as those of a bare thread."""
+    watches: ClassVar[bool] = False
+    """True if no test has opened it: what only such blocks take is unseen by the blocks of the test, and in no token count."""
     sources: tuple[str, ...] = SOURCES
     word: ClassVar[str]
     """Its name in the program, for messages."""

@@ -50,6 +50,12 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
             block._run_ids.append(run_id)  # by far the most frequent case: one block, and everything in it
             memberships[run_id] = block._alone
             return block._alone
+    if parent is not None and parent.made_for == (opened, tally) and not traced and all(map(_open_block, opened)):
+        memberships[run_id] = parent  # the same blocks as those of its parent, of which none is closed
+        for block in parent:
+            if block.holds_runs:
+                block._run_ids.append(run_id)
+        return parent
     members = _join(opened, parent or ())
     if traced and process_trace is not None and not any(block.traced for block in members.values()):
         trace = process_trace()
@@ -59,10 +65,12 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
         members = _join((opening for opening in _missed_openings() if _follows(opening)), ())
     if not members:
         return None
-    if tally is not None:  # a run of any block counts for the test, on any thread
-        members[id(tally)] = tally
+    follows = follows or all(block.watches for block in members.values())
+    if tally is not None and not all(block.watches for block in members.values()):
+        members[id(tally)] = tally  # a run of any block of the test counts for it, on any thread
     membership = memberships[run_id] = Membership(*members.values())
     membership.follows = follows
+    membership.made_for = (opened, tally) if not follows and all(map(_open_block, opened)) else None
     for block in members.values():
         if block.holds_runs:
             block._run_ids.append(run_id)
@@ -96,7 +104,7 @@ def note_call(run_id: UUID | None, double: str, place: Callable[[], str]) -> Non
     """
     if not openings or run_id in memberships or run_id in unseen_runs:
         return
-    here = dict.fromkeys(filter(None, map(_open_block, open_blocks.get())))
+    here = dict.fromkeys(block for block in map(_open_block, open_blocks.get()) if block is not None and not block.watches)
     if here:
         _note(here, UnseenCall(double, place() or _UNPLACED, lanes.current().thread, "no callbacks"))
     else:

@@ -18,7 +18,7 @@ import itertools
 import math
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
 from contextvars import Context, ContextVar
@@ -202,6 +202,11 @@ _undone: Final[list[tuple[asyncio.Future[object], Callable[[asyncio.Future[objec
 _main: Final[list[Lane]] = []
 # Threads write into the lanes that spawned them. Reentrant, because the search for the waiting line makes other lanes.
 _bookkeeping = threading.RLock()
+
+
+def fresh_numbers() -> Iterator[int]:
+    """Return numbers that no lane of this process has, for lanes that something else tells of."""
+    return _numbers
 
 
 def current() -> Lane:

@@ -24,6 +24,7 @@ from llmtest.pytest_plugin.arguments import pending_folder
 
 if TYPE_CHECKING:
     from llmtest.errors import Violation
+    from llmtest.ledger import Ledger
     from llmtest.protocol.run_checks import Broken
     from llmtest.pytest_plugin.snapshots import DeferredSession
     from llmtest.recording.recording import Recording
@@ -70,6 +71,74 @@ class Cassette(Protocol):
     def explain(self, error: BaseException) -> None: ...
 
 
+class PageJudge:
+    """Judges what is on a page: what doubles and blocks have written, turns, and the protocol of its recordings. Holds state.
+
+    `waived` are the rules of the protocol that the test may break.
+    """
+
+    def __init__(self, page: Ledger, modes: dict[str, str], place: tuple[str, int]) -> None:
+        self._page, self._modes, self._place = page, modes, place
+        self.waived: set[str] = set()
+        self._broken: set[object] = set()
+        self._unusual: list[Violation] = []
+
+    def take(self, *, protocol: bool = True) -> list[Violation]:
+        """Return what fails the test since the last time; of the `protocol` only if it is wanted, which takes a while."""
+        from llmtest.errors import SWALLOWED
+
+        if self._page.recordings:
+            from llmtest.recording.recording import judge_turns
+
+            for recording in self._page.recordings:
+                judge_turns(recording)
+        written = dict.fromkeys(self._page.take())  # a hypothesis test says the same for each example
+        swallowed = [v for v in written if v.code == SWALLOWED]
+        failing = self._graded(swallowed, self._modes["llmtest_handler_errors"])
+        failing += self._graded(self._protocol(), self._modes["llmtest_protocol"]) if protocol else []
+        return [v for v in written if v.code != SWALLOWED] + failing
+
+    def take_unusual(self) -> list[Violation]:
+        """Return what has been put aside since the last time, because it is only unusual."""
+        found, self._unusual = self._unusual, []
+        return found
+
+    def _graded(self, found: list[Violation], mode: str) -> list[Violation]:
+        """Return the violations of `found` that fail the test; the rest are warnings, or nothing."""
+        told = [v for v in found if v.code not in self.waived]
+        if mode == "warn":
+            from llmtest.errors import LlmtestWarning
+
+            for violation in told:
+                warnings.warn_explicit(violation.text, LlmtestWarning, *self._place)
+            return []
+        return told if mode != "off" else []
+
+    def _protocol(self) -> list[Violation]:
+        """Return what the closed recordings break of the protocol. What is only unusual is put aside; also, with `strict`,
+        what a known deviation of LangChain's explains, which the author of a test cannot mend. LangChain lets a program use
+        a run id twice, and both runs are recorded whole: that is counted, and fails a test with `strict` only."""
+        mode, closed = self._modes["llmtest_protocol"], [recording for recording in self._page.recordings if recording.closed]
+        if mode == "off" or not closed:
+            return []
+        from llmtest.protocol import run_checks
+
+        found = [broken for recording in closed for broken in run_checks.check(recording) if self._is_unsaid(broken)]
+        strict = mode == "strict"
+        failing = [
+            b for b in found if (b.level == "impossible" and (strict or b.code != ALLOWED)) or (strict and not b.deviation)
+        ]
+        self._unusual += [b for b in found if b not in failing and b.code not in self.waived]
+        return [*failing]
+
+    def _is_unsaid(self, broken: Broken) -> bool:
+        """True if no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
+        key = (broken.code, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
+        new = key not in self._broken
+        self._broken.add(key)
+        return new
+
+
 class Attempt:
     """The page of one attempt at one test, its recording, and what has been shown of it."""
 
@@ -90,10 +159,10 @@ class Attempt:
         """True if the test is recorded, whatever it asks for."""
         self.cassette: Cassette | None = None
         self._told: dict[str, int] = {}
-        self.waived: set[str] = set()
+        self.judge_of_page = PageJudge(self.page, modes, self.place)
         self._watching = False
-        self._broken: set[object] = set()
-        self._unusual: list[Violation] = []
+        self.is_evaluated = False
+        """True if its runs are repeats of an evaluation, which have pages of their own."""
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
@@ -126,7 +195,8 @@ class Attempt:
     def is_used(self) -> bool:
         """True if the test has used us by now."""
         page = self.page
-        return bool(page.recordings or page.doubles or page.journals or self.mismatches or self.matches)
+        uses = page.recordings or page.doubles or page.journals or self.mismatches or self.matches
+        return bool(uses or self.is_evaluated)
 
     def is_about(self, excinfo: pytest.ExceptionInfo[BaseException] | None) -> bool:
         """True if the test uses us, or fails with an error of ours."""
@@ -153,6 +223,13 @@ class Attempt:
 
             self._guards = True
             self._exits.enter_context(guard.guarding("warn" if self._real_models == "warn" else "error"))
+
+    def allow_real_models(self) -> None:
+        """From here on, the requests of the test get to real models, as with `--llmtest-live`."""
+        from llmtest.wire import guard
+
+        self._real_models = "allow"
+        self._exits.enter_context(guard.allow_real_models())  # it may be guarded by now
 
     def _watch(self) -> None:
         if not self._watching and self.modes["llmtest_handler_errors"] != "off":
@@ -287,54 +364,8 @@ class Attempt:
         self.passed = not last and not failed
 
     def _take(self) -> list[Violation]:
-        from llmtest.errors import SWALLOWED
-
-        if self.page.recordings:
-            from llmtest.recording.recording import judge_turns
-
-            for recording in self.page.recordings:
-                judge_turns(recording)
-        found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
-        written = [v for v in found if self.called or v.code != "unused step"]  # no chance to ask for it
-        swallowed = [v for v in written if v.code == SWALLOWED]
-        failing = self._graded(swallowed, self.modes["llmtest_handler_errors"])
-        failing += self._graded(self._protocol(), self.modes["llmtest_protocol"])
-        return [v for v in written if v.code != SWALLOWED] + failing
-
-    def _graded(self, found: list[Violation], mode: str) -> list[Violation]:
-        """Return the violations of `found` that fail the test; the rest are warnings, or nothing."""
-        told = [v for v in found if v.code not in self.waived]
-        if mode == "warn":
-            from llmtest.errors import LlmtestWarning
-
-            for violation in told:
-                warnings.warn_explicit(violation.text, LlmtestWarning, *self.place)
-            return []
-        return told if mode != "off" else []
-
-    def _protocol(self) -> list[Violation]:
-        """Return what the closed recordings break of the protocol. What is only unusual is put aside; also, with `strict`,
-        what a known deviation of LangChain's explains, which the author of a test cannot mend. LangChain lets a program use
-        a run id twice, and both runs are recorded whole: that is counted, and fails a test with `strict` only."""
-        mode, closed = self.modes["llmtest_protocol"], [recording for recording in self.page.recordings if recording.closed]
-        if mode == "off" or not closed:
-            return []
-        from llmtest.protocol import run_checks
-
-        found = [broken for recording in closed for broken in run_checks.check(recording) if self._is_unsaid(broken)]
-        strict = mode == "strict"
-        failing = [
-            b for b in found if (b.level == "impossible" and (strict or b.code != ALLOWED)) or (strict and not b.deviation)
-        ]
-        self._unusual += [b for b in found if b not in failing and b.code not in self.waived]
-        return [*failing]
-
-    def _is_unsaid(self, broken: Broken) -> bool:
-        """True if no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
-        key = (broken.code, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
-        new = key not in self._broken
-        self._broken.add(key)
-        return new
+        found = self.judge_of_page.take()
+        return found if self.called else [v for v in found if v.code != "unused step"]  # no chance to ask for it
 
     def tell(self, report: pytest.TestReport, error: BaseException | None, item: pytest.Item) -> None:
         """Put into the report of a phase what the page still holds."""
@@ -355,10 +386,10 @@ class Attempt:
         chosen = [event.number for answer in answers for event in answer.events]
         if report.failed and (journals := [str(journal) for journal in self.page.journals]):
             report.sections.append(("llmtest: requests to the scripted server", _cut("\n\n".join(journals))))
-        if self._unusual:
-            report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in self._unusual))))
-            vars(report)["llmtest_unusual"] = [violation.code for violation in self._unusual]
-            self._unusual = []
+        unusual = self.judge_of_page.take_unusual()
+        if unusual:
+            report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in unusual))))
+            vars(report)["llmtest_unusual"] = [violation.code for violation in unusual]
         trees = self.modes["llmtest_trees"]
         told = report.when == "call" and _tell_snapshots(report, self, item, alone=not found and self._fails_by_snapshot(error))
         if told and trees == "failed":
@@ -571,6 +602,12 @@ def fail(found: list[Violation]) -> None:
     from llmtest.errors import ViolationError
 
     raise ViolationError(*found)
+
+
+def place_skip(report: pytest.TestReport, item: pytest.Item) -> None:
+    """Let a test that we have skipped be skipped at its own place, and not at ours."""
+    if report.skipped and isinstance(report.longrepr, tuple) and "pytest_plugin" in report.longrepr[0]:
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, report.longrepr[2])
 
 
 def is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:

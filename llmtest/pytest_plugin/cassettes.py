@@ -280,7 +280,7 @@ class OpenCassette:
         From here on, unused steps do not tell how they are removed.
         """
         self.cassette.forget_removal()
-        variable = next(filter(None, map(_missing_key, _chain(error))), None) if self.cassette.records else None
+        variable = missing_key(error) if self.cassette.records else None
         note = (
             f"llmtest: --llmtest-record={self.cassette.mode} asks the real model, and there is no key for it:"
             f" set the environment variable {variable}"
@@ -431,6 +431,11 @@ def _fixtures_with_teardown(item: pytest.Item) -> list[str]:
             if (is_of_program and (ends or "request" in fixture.argnames)) or name.startswith(_XUNIT):
                 found.append(name)
     return found
+
+
+def missing_key(error: BaseException) -> str | None:
+    """Return the variable whose key an SDK has missed, if an exception, or one that it came of, says so."""
+    return next(filter(None, map(_missing_key, _chain(error))), None)
 
 
 def _missing_key(error: BaseException) -> str | None:

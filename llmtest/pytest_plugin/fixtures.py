@@ -151,3 +151,17 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
         )
     attempt.held = snapshots.DeferredSession(request.config._syrupy)
     return snapshots.assertion(request.node, attempt.compared, attempt.held, attempt.postpone)
+
+
+@pytest.fixture(scope="session")
+def llm_live(request: pytest.FixtureRequest) -> bool:
+    """True if real models answer, as `--llmtest-live` says; else a test scripts them, or has a cassette.
+
+        def test_greeting(llm_live, scripted_providers):
+            if not llm_live:
+                scripted_providers({"openai:gpt-5": ["Hello there"]})
+            assert "hello" in greet().lower()
+
+    It is the same for all tests of a session, and opens nothing by itself.
+    """
+    return bool(request.config.getoption("llmtest_live"))

@@ -65,11 +65,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     yield
     attempt.set_up = True
     markers.check_campaigns(item)
-    attempt.waived = markers.waived(item)
+    attempt.judge_of_page.waived = markers.waived(item)
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
     if attempt.quiet and (shared or PROVIDERS in item.config.stash):
         mute()
+    markers.check_case(item)
     attempt.budget = markers.budget_of(item)
     attempt.rules = markers.rules_of(item)
 
@@ -86,6 +87,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
         config.pluginmanager.register(CassetteFiles(config, collected), "llmtest-cassette-files")
     return result
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make an item for each case of a test with `llm_eval`; behind other parameters, so that the id ends in the case."""
+    marks = list(metafunc.definition.iter_markers("llm_eval"))
+    if marks:
+        from llmtest.pytest_plugin.eval_session import evals_of
+
+        evals_of(metafunc.config).generate(metafunc, marks)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -116,7 +127,8 @@ class CassettesFirst:
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         __tracebackhide__ = hidden
-        if item.config.getini("llmtest_cassettes") or item.get_closest_marker("llm_cassette") is not None:
+        wanted = item.config.getini("llmtest_cassettes") or item.get_closest_marker("llm_cassette") is not None
+        if wanted and not item.config.getoption("llmtest_live"):
             from llmtest.pytest_plugin.cassettes import open_cassette
 
             attempt = item.stash[ATTEMPT]

@@ -23,6 +23,8 @@ HELP: Final = (
     "llm_interleave(*, runs=200, seed=0, bound=None): runs a test again under other orders of its tasks or threads (llmtest)",
     "llm_cassette(*, tools=(), models=(), max_age_days=None): the models of the test answer from its cassette, which "
     "--llmtest-record records; tools= answer from it too (llmtest)",
+    "llm_eval(*, dataset, at_least, repeats=10, confidence=0.95, method='exact', scorers=(), max_cost=None, concurrency=8, "
+    "prices=None): runs the test on each case of a dataset, so often; it takes the argument `case` (llmtest)",
     "allow_real_models: lets the requests of the test to real models through (llmtest)",
 )
 """Each marker, as `pytest --markers` shows it."""
@@ -43,6 +45,14 @@ def budget_of(item: pytest.Item) -> Budget | None:
     except (BudgetError, TypeError) as error:
         problem = str(error)
     pytest.fail(problem, pytrace=False)
+
+
+def check_case(item: pytest.Item) -> None:
+    """Fail a test with `llm_eval` that pytest makes no items of, as a method of unittest: it would run on no case."""
+    if item.get_closest_marker("llm_eval") is not None and not hasattr(item, "callspec"):
+        pytest.fail(
+            "llm_eval is a marker of test functions, and of methods of plain classes: pytest cannot give it cases here", False
+        )
 
 
 def waived(item: pytest.Item) -> set[str]:

@@ -32,6 +32,8 @@ FRAMES: Final = ("folded", "all")
 CI: Final = ("auto", "off")
 BACKOFF: Final = ("virtual", "real")
 STALE: Final = ("fail", "warn", "ignore")
+UNDECIDED: Final = ("fail", "pass")
+CONTEXTS: Final = ("none", "test")
 PAGE: Final = "llmtest-report.html"
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
@@ -93,9 +95,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_cassette_max_age", "after how many days a cassette is stale", default="")
     prompts = "keep the system prompts in cassettes, so that a change of them is shown line by line"
     parser.addini("llmtest_cassette_prompts", prompts, type="bool", default=False)
+    live = "tests with llm_eval or llm_cassette ask the real models; without a key they are skipped"
+    group.addoption("--llmtest-live", action="store_true", help=live)
+    plan = "say what the evaluations of the selected tests can show, and what they may cost, and run nothing"
+    group.addoption("--llmtest-eval-plan", action="store_true", help=plan)
+    resume = "go on with the evaluations of a session that did not come to its end, by default of the last one"
+    group.addoption("--llmtest-resume", nargs="?", const="", metavar="SESSION", help=resume)
+    baseline = "compare the evaluations with the results in this file, which `llmtest evals accept` has written; may be repeated"
+    group.addoption("--llmtest-baseline", action="append", default=[], metavar="FILE", help=baseline)
+    worse = "what fails a session if it is worse than its baseline: passes (the default), scores, tokens, cost, seconds"
+    parser.addini("llmtest_regressions", worse, type="args", default=["passes"])
+    undecided = (
+        "what becomes of a session if an evaluation shows neither that its test passes often enough nor that it does not: "
+    )
+    undecided += "it fails (fail, the default), or passes (pass)"
+    parser.addini("llmtest_undecided", undecided, default="fail")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
     parser.addini("llmtest_follow", follow, default="context")
+    otel = "every recording takes the spans of OpenTelemetry of its test too, as record(otel=True) does"
+    parser.addini("llmtest_otel", otel, type="bool", default=False)
     ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
     group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
     parser.addini("llmtest_ci", ci, default="auto")
@@ -119,8 +138,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_failures", failures, type="bool", default=True)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
+    _add_coverage_options(group, parser)
     rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
     parser.addini("llmtest_rules", rules, type="linelist", default=[])
+
+
+def _add_coverage_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None:
+    cov = "report which nodes, edges, tools, arguments, outcomes, ... of the programs under test no test has seen; with "
+    cov += "`module:object`, of this program only; may be given several times"
+    group.addoption("--llmtest-cov", nargs="?", const="", action="append", metavar="OBJECT", help=f"{cov}; ini: llmtest_cov")
+    parser.addini("llmtest_cov", "programs whose behaviour is covered, one a line: `module:object`", type="linelist", default=[])
+    report = "how coverage is reported: term (the default), term-missing, html, json, xml, lcov or markdown, with `:FILE` for "
+    report += "another file than llmtest-coverage.*; may be given several times"
+    group.addoption("--llmtest-cov-report", action="append", metavar="TYPE", help=f"{report}; ini: llmtest_cov_report")
+    parser.addini("llmtest_cov_report", f"{report}, one a line", type="linelist", default=[])
+    least = "fail if less than so many percent are covered: 90 of all items, or by kind: nodes=100,tools=90"
+    group.addoption("--llmtest-cov-fail-under", metavar="N", help=f"{least}; ini: llmtest_cov_fail_under")
+    parser.addini("llmtest_cov_fail_under", least, default="")
+    context = "keep which test hit what (test), or not (none, the default)"
+    group.addoption("--llmtest-cov-context", choices=CONTEXTS, help=f"{context}; ini: llmtest_cov_context")
+    parser.addini("llmtest_cov_context", context, default="none")
+    folder = "the folder of the coverage files, one for each worker: .llmtest/coverage by default"
+    group.addoption("--llmtest-cov-data", metavar="FOLDER", help=f"{folder}; ini: llmtest_cov_data")
+    parser.addini("llmtest_cov_data", folder, default="")
+    exclude = "items that do not count, one a line: `PATTERN because REASON`"
+    parser.addini("llmtest_cov_exclude", exclude, type="linelist", default=[])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -152,9 +194,12 @@ def pytest_configure(config: pytest.Config) -> None:
         kept = Keeping(config, config.stash[MODES]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
     config.pluginmanager.register(SessionResults(config), "llmtest-results")
+    _open_evals(config)
     _open_page(config)
+    _open_coverage(config)
     _open_schedules(config)
     _follow(config)
+    _take_spans(config)
     _open_stale(config)
     _check_kinds(config)
     _check_invariants(config)
@@ -188,6 +233,36 @@ def _open_page(config: pytest.Config) -> None:
     config.pluginmanager.register(HtmlPage(config, path, attempt_of), "llmtest-html")
 
 
+def _open_evals(config: pytest.Config) -> None:
+    told = config.getini("llmtest_undecided")
+    if told not in UNDECIDED:
+        raise pytest.UsageError(f"the ini key llmtest_undecided is one of {', '.join(UNDECIDED)}; got {told!r}")
+    if config.getoption("llmtest_eval_plan"):
+        from llmtest.pytest_plugin.eval_session import evals_of
+
+        config.option.dist = "no"  # a plan is told by one process
+        evals_of(config)  # nothing runs, also where there are no evaluations
+    said = config.getoption("llmtest_baseline")
+    if said and not hasattr(config, "workerinput") and ELSEWHERE not in os.environ:
+        from llmtest.pytest_plugin.baselines import BaselineComparison
+
+        paths = [config.invocation_params.dir / path for path in said]
+        config.pluginmanager.register(BaselineComparison(config, paths), "llmtest-baseline")
+    if config.getoption("llmtest_live"):
+        from llmtest.pytest_plugin.live import Live
+
+        config.pluginmanager.register(Live(), "llmtest-live")
+
+
+def _open_coverage(config: pytest.Config) -> None:
+    if not (config.getoption("llmtest_cov") or config.getini("llmtest_cov")) or ELSEWHERE in os.environ:
+        return
+    context = _mode(config, "llmtest_cov_context", CONTEXTS)
+    from llmtest.pytest_plugin.coverage import open_coverage
+
+    open_coverage(config, has_tests=context == "test")
+
+
 def _open_schedules(config: pytest.Config) -> None:
     if config.getoption("llmtest_schedule") is not None or config.getoption("llmtest_shuffle") is not None:
         from llmtest.errors import CampaignError
@@ -208,6 +283,14 @@ def _follow(config: pytest.Config) -> None:
 
         config.add_cleanup(functools.partial(setattr, membership, "follow", membership.follow))
         membership.follow = "test"
+
+
+def _take_spans(config: pytest.Config) -> None:
+    if config.getini("llmtest_otel"):
+        from llmtest.recording.recording import Recording
+
+        config.add_cleanup(functools.partial(setattr, Recording, "takes_spans", Recording.takes_spans))
+        Recording.takes_spans = True
 
 
 def _open_stale(config: pytest.Config) -> None:

@@ -25,6 +25,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     _summarize_unusual(terminalreporter)
     _summarize_pending(terminalreporter)
     _summarize_cassettes(terminalreporter, config)
+    _summarize_scores(terminalreporter, config)
     if config.stash[MODES]["llmtest_trees"] == "all":
         _show_trees(terminalreporter)
 
@@ -81,6 +82,16 @@ def _summarize_cassettes(terminalreporter: TerminalReporter, config: pytest.Conf
         terminalreporter.write_sep("=", "llmtest: cassettes")
     for text in told:
         terminalreporter.write_line(text)
+
+
+def _summarize_scores(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Say the means of the scores of evaluations; rates of passes are in their verdicts."""
+    if not config.pluginmanager.hasplugin("llmtest-evals") or config.getoption("llmtest_eval_plan"):
+        return
+    from llmtest.pytest_plugin.eval_reports import score_lines
+
+    for line in score_lines(config):
+        terminalreporter.write_line(line)
 
 
 def _summarize_tokens(terminalreporter: TerminalReporter) -> None:

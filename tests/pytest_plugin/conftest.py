@@ -13,6 +13,7 @@ from llmtest import ScriptedChatModel, record
 
 # pytester forgets what an inner run in this process has imported; what is imported here is imported once.
 for name in (
+    "llmtest.pytest_plugin.eval_session",
     "llmtest.pytest_plugin.failures",
     "llmtest.pytest_plugin.snapshots",
     "llmtest.trees.around",
