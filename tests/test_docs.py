@@ -11,6 +11,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import langchain_anthropic  # noqa: F401, imported twice, its SDK would have two classes of one name
 import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
 import numpy  # noqa: F401, cannot be imported twice
 import pytest

@@ -149,9 +149,17 @@ def calls_of(recording: Recording) -> list[Call]:
 
 
 def _call(run: Run, key: CallKey, label: str) -> Call:
-    tokens = tuple(token for token in run.tokens if isinstance(token, str) and token)
+    tokens = tuple(filter(None, map(_text_of, run.tokens)))
     answer = run.output if isinstance(run.output, Message) and run.kind == "chat" else Message("ai")
     return Call(key, label, said(run.output), answer.tool_calls, tokens, answer.response_metadata)
+
+
+def _text_of(token: Any) -> str:
+    """Return the text of a streamed token: some APIs send a list of blocks."""
+    if isinstance(token, str):
+        return token
+    blocks = (block for block in token if isinstance(block, Mapping)) if isinstance(token, list | tuple) else ()
+    return "".join(str(block.get("text") or "") for block in blocks if block.get("type") in ("text", "output_text"))
 
 
 def said(value: Any) -> str:

@@ -70,7 +70,7 @@ class _Loop(asyncio.SelectorEventLoop):
         self._threads = {*threading.enumerate()}
         self._is_over = False
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         self._jobs += 1
         future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._end_job)

@@ -93,7 +93,7 @@ def _run(program: Callable[[], Any], faults: Sequence[Fault] = (), clean: Clean 
             try:
                 value = program()
                 if inspect.isawaitable(value):
-                    driving.run(value, injection)
+                    driving.run(_awaited(value), injection)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as raised:  # a fault of the program itself, and `pytest.fail`, raise no Exception
@@ -102,6 +102,10 @@ def _run(program: Callable[[], Any], faults: Sequence[Fault] = (), clean: Clean 
         page.end_blocks()
         judge_turns(recording)
     return _Ran(recording, injection, error, page)
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
 
 
 def _clean(program: Callable[[], Any]) -> Clean:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final, Self
 
+from llmtest.campaigns.kinds import WORDS
 from llmtest.campaigns.verdicts import FAILED, Outcome, Verdict, outcomes
 from llmtest.core.text import amount, some_names
 from llmtest.errors import FaultError
@@ -100,18 +102,17 @@ class Matrix:
 
     def summary(self) -> str:
         """Return one line: how many faults at how many calls, and the outcomes."""
-        calls = dict.fromkeys(call for cell in self.cells for call in cell.calls)
+        at = {call: fault for cell in self.cells for call, fault in zip(cell.calls, cell.faults, strict=True)}
+        moments = sum(fault in WORDS.values() for fault in at.values())
+        places = [amount(n, noun) for n, noun in ((len(at) - moments, "call"), (moments, "moment")) if n or not at]
         counted = ", ".join(f"{number:,} {outcome}" for outcome, number in self.counts().items())
-        return f"{amount(len(self.cells), 'fault')} at {amount(len(calls), 'call')}: {counted or 'none'}"
+        return f"{amount(len(self.cells), 'fault')} at {' and '.join(places[: 2 if at else 1])}: {counted or 'none'}"
 
     def __str__(self) -> str:
         lines = [self.summary()]
-        for calls, cells in self._rows().items():
-            lines.append(f"  {calls}")
-            by_outcome = {outcome: [cell for cell in cells if cell.outcome == outcome] for outcome in outcomes()}
-            for outcome, those in by_outcome.items():
-                if those:
-                    lines.append(f"    {outcome:<16}  {', '.join(_SEPARATOR.join(cell.faults) for cell in those)}")
+        for (_, shown), rows in groupby(self._rows().items(), lambda row: (_base(row[0]), _shown(row[1]))):
+            names = [calls for calls, _ in rows]
+            lines += [f"  {names[0]}" + (f" to {names[-1]}" if len(names) > 1 else ""), *shown]
         if self.holes:
             lines.append(f"  without faults, because no script answers them: {some_names(self.holes)}")
         return "\n".join(lines)
@@ -140,6 +141,20 @@ class Matrix:
     def from_json(cls, read: Mapping[str, Any]) -> Self:
         """Return the matrix that `as_json` has written, without verdicts."""
         return cls(tuple(map(Cell.from_json, read["cells"])), tuple(read["holes"]))
+
+
+def _base(calls: str) -> str:
+    """Return the name of a call without its number: calls in a row that end alike are one row of the text."""
+    return calls.rpartition("#")[0]
+
+
+def _shown(cells: Sequence[Cell]) -> tuple[str, ...]:
+    by_outcome = {outcome: [cell for cell in cells if cell.outcome == outcome] for outcome in outcomes()}
+    return tuple(
+        f"    {outcome:<16}  {', '.join(_SEPARATOR.join(cell.faults) for cell in those)}"
+        for outcome, those in by_outcome.items()
+        if those
+    )
 
 
 def matrix_of(verdicts: Sequence[Verdict], holes: Sequence[str] = ()) -> Matrix:

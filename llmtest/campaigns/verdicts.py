@@ -34,6 +34,8 @@ SAME_ANSWER: Final = "same answer"
 EFFECTS_TAG: Final = "effects"
 """The tag of a tool that has effects, beside those that `effects=` names."""
 _NO_STEP: Final = frozenset({"unexpected call", "unexpected prompt", "unexpected input", "unexpected query"})
+_UNSAID: Final = "script error"
+"""The code of the violation of a step that an API has no words for, such as arguments that are no JSON."""
 _HELD: Final = frozenset({"gate never released", "no answer"})
 """The codes of the violations of a call that nothing would ever have answered."""
 
@@ -74,7 +76,9 @@ def survival(
             raise CampaignError(f'survives= is "{SAME_ANSWER}", a class of errors or a function; got {item!r}{hint}')
     errors = tuple(item for item in given if isinstance(item, type) and issubclass(item, BaseException))
     predicates = tuple(item for item in given if callable(item) and item not in errors)
-    named = (effects,) if isinstance(effects, str) else tuple(effects)
+    named = (effects,) if isinstance(effects, str) else tuple(effects) if isinstance(effects, Iterable) else ()
+    if not all(isinstance(name, str) for name in named) or (effects and not named):
+        raise CampaignError(f"effects= is a list of the names of tools; got {effects!r}")
     return Survival(SAME_ANSWER in given, errors, predicates, named, check_invariants(invariants), max_tokens)
 
 
@@ -174,6 +178,8 @@ def judge(
         return verdict("not exposed", f"{names(str(fault) for fault in injection.missing)}: the call did not come")
     if not is_shown:
         return verdict("not exposed", "the recording shows nothing of it: the call gave what it gives without the fault")
+    if unsaid := [violation for violation in broken if violation.code == _UNSAID]:
+        return verdict("not exposed", f"no server of this API can say it: {_first_line(unsaid[0].text)}")
     if unscripted := [violation for violation in broken if violation.code in _NO_STEP]:
         return verdict("cannot tell", f"the script has no answer for what comes next: {_first_line(unscripted[0].text)}")
     if violations and not violations_in(error):

@@ -64,6 +64,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     item.stash[ATTEMPT] = item.session.stash[_running] = attempt = Attempt(item, item.config.stash[MODES])
     yield
     attempt.set_up = True
+    markers.check_campaigns(item)
     attempt.judge_of_page.waived = markers.waived(item)
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unittest
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -123,6 +124,13 @@ def rules_of(item: pytest.Item) -> tuple[Rule, ...]:
         if problem:
             pytest.fail(problem, pytrace=False)
     return tuple(rule for mark in marks for rule in mark.args)
+
+
+def check_campaigns(item: pytest.Item) -> None:
+    """Fail a test whose marker could have no effect: pytest makes the items of a `unittest.TestCase` in another way."""
+    marker = next((name for name in ("llm_faults", "llm_interleave") if item.get_closest_marker(name) is not None), None)
+    if marker is not None and getattr(item, "cls", None) is not None and issubclass(item.cls, unittest.TestCase):  # type: ignore[attr-defined]
+        pytest.fail(f"the marker {marker} is for test functions, and not for those of a unittest.TestCase", pytrace=False)
 
 
 def judge_rules(rules: tuple[Rule, ...], recordings: list[Recording]) -> list[Violation]:

@@ -112,3 +112,14 @@ def test_what_a_value_says_has_no_ids() -> None:
     assert said(None) == ""
     assert said([Message("ai", "a", id="1"), Document("b", id="2"), 3]) == "a\nb\n3"
     assert said(LangChainDocument(page_content="c")).startswith("page_content='c'")
+
+
+def test_a_long_text_is_compared_as_it_is() -> None:
+    def key_of(text: str) -> object:
+        with record() as recording:
+            search.invoke({"q": text})
+        return calls_of(recording)[0].key
+
+    long = "x" * 20_000
+    assert key_of(long) == key_of(long)
+    assert key_of(f"{long}{uuid4()}") != key_of(f"{long}{uuid4()}")

@@ -10,6 +10,7 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
+from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
@@ -203,6 +204,8 @@ def test_a_fault_whose_call_does_not_come_is_not_exposed() -> None:
             {"survives": "same answr"},
             "survives= is \"same answer\", a class of errors or a function; got 'same answr'; did you mean `same answer`?",
         ),
+        ({"effects": 3}, "effects= is a list of the names of tools; got 3"),
+        ({"effects": [3]}, "effects= is a list of the names of tools; got [3]"),
         ({"invariants": ["empty anser"]}, "there is no invariant 'empty anser'; did you mean `empty answer`?"),
     ],
 )
@@ -404,3 +407,19 @@ def test_a_robust_program_survives_all_faults(program) -> None:
 
     assert matrix.failed == ()
     assert set(matrix.counts()) == {"recovered"}
+
+
+def test_what_an_api_cannot_say_is_not_exposed(clients_left_open) -> None:
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    def ask() -> None:
+        with scripted_providers({"ollama:*": [call("search", q="x")]}):
+            ChatOllama(model="llama3").bind_tools([search]).invoke("hi")
+
+    (verdict,) = faults(ask, kinds="malformed arguments").verdicts
+
+    assert verdict.outcome == "not exposed"
+    assert verdict.why.startswith("no server of this API can say it: the script calls the tool `search` with malformed arguments")

@@ -115,3 +115,12 @@ def test_what_a_body_does_is_given_or_raised() -> None:
     assert as_value(Done(value="x"), with_artifact=True) == ("x", None)
     with pytest.raises(KeyError):
         as_value(Done(error=lambda: KeyError("x")))
+
+
+def test_a_call_past_the_callbacks_is_counted_and_has_no_fault(outside) -> None:
+    model = ScriptedLLM("a", "b")
+
+    with Injection(record(), max_calls=1):
+        assert model._generate(["hi"]).generations[0][0].text == "a"
+        with pytest.raises(EndlessError):
+            model._generate(["hi"])

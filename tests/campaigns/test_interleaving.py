@@ -184,3 +184,22 @@ def test_equal_orders_have_no_difference() -> None:
     ran = Ran(((2, 1),), AssertionError("bad"), ("start a",))
 
     assert explain(Orders(2, 1, 0, ran, ("start a",))).splitlines()[-1].startswith("  schedule dt1-")
+
+
+def test_calls_of_one_name_are_told_apart_by_their_arguments() -> None:
+    async def program() -> None:
+        await asyncio.gather(ask("a"), ask("a"))
+
+    with record() as recording:
+        ran = controlled(program, Plan(()), recording)
+
+    assert len(ran.order) == 4
+    assert all(entry.startswith(("start a(", "end a(")) for entry in ran.order)
+
+
+def test_an_interrupt_goes_out_of_a_schedule_of_threads() -> None:
+    def stops() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        orders(stops)

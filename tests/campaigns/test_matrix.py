@@ -82,3 +82,21 @@ def test_it_is_a_sequence_of_cells() -> None:
     assert len(MATRIX) == 4
     assert [*MATRIX] == [*CELLS]
     assert str(Matrix(())) == "0 faults at 0 calls: none"
+
+
+def test_calls_in_a_row_that_end_alike_are_one_row() -> None:
+    cells = [Cell((f"chunk#{number}",), ("consumer stops",), "recovered") for number in range(1, 24)]
+    mixed = [Cell((f"model#{number}",), ("timeout",), "crash" if number == 2 else "recovered") for number in (1, 2, 3)]
+
+    assert str(Matrix((*mixed, *cells))) == (
+        "26 faults at 3 calls and 23 moments: 25 recovered, 1 crash\n"
+        "  model#1\n"
+        "    recovered         timeout\n"
+        "  model#2\n"
+        "    crash             timeout\n"
+        "  model#3\n"
+        "    recovered         timeout\n"
+        "  chunk#1 to chunk#23\n"
+        "    recovered         consumer stops"
+    )
+    assert Matrix(tuple(cells[:1])).summary() == "1 fault at 1 moment: 1 recovered"

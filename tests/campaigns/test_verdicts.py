@@ -198,3 +198,20 @@ def test_open_faults_of_langchain_are_found_by_campaigns_that_are_not_told_where
     }
 
     assert found >= {"cancelled chat model", "fallbacks in a batch"}
+
+
+def test_a_run_that_is_left_open_is_wrong() -> None:
+    left: list[object] = []
+
+    def leaves_a_stream() -> None:
+        model = ScriptedChatModel("Hello", name="model")
+        if not model.invoke("hi").text:
+            stream = RunnableLambda(lambda x: iter("abc")).stream("x")
+            next(stream)
+            left.append(stream)
+
+    found, why = outcome(leaves_a_stream, "empty answer")
+    left.clear()
+
+    assert found == "wrong and silent"
+    assert "never ended" in why or "open" in why

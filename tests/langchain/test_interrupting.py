@@ -197,3 +197,15 @@ def test_without_an_injection_what_is_wrapped_does_what_it_does() -> None:
 )
 def test_the_name_of_a_write(method: str, args: tuple[Any, ...], name: str) -> None:
     assert interrupting._name_of(method, args) == name
+
+
+def test_an_error_that_is_no_kill_goes_out() -> None:
+    async def fails() -> None:
+        try:
+            await agent(InMemorySaver()).ainvoke({"messages": "pay A"}, CONFIG)
+        except TimeoutError:
+            raise KeyError("x") from None
+
+    (verdict, *_) = faults(fails, kinds="timeout").verdicts
+
+    assert (verdict.outcome, verdict.why) == ("crash", "KeyError: 'x'")

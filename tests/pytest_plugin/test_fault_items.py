@@ -7,6 +7,7 @@ import json
 import pytest
 
 from llmtest import call, say
+from llmtest.viewer.reading import read_page
 from llmtest.wire import scripted_server
 from tests.pytest_plugin.conftest import INI
 
@@ -355,3 +356,29 @@ def test_a_cassette_answers_under_faults_too_and_nothing_is_recorded_with_one(su
     assert "refund#1 returns an error text] PASSED" in outcome.text
     assert "1 recovered, 5 declared error" in outcome.text
     assert [path.name for path in suite.path.rglob("*.yaml")] == ["test_refund.yaml"]
+
+
+def test_the_page_has_a_row_for_the_faults_of_a_test(suite):
+    outcome = suite.run(AGENT, "--llmtest-html=page.html")
+
+    cases = read_page((suite.path / "page.html").read_bytes(), "page.html").cases
+    (row,) = (case for case in cases if case.name == "test_it.py::test_agent with faults")
+    assert outcome.counts == {"passed": 2, "failed": 3}
+    assert (row.status, row.cause) == ("failed", "4 faults at 3 calls: 1 recovered, 3 crash")
+    assert row.detail is not None
+
+
+@pytest.mark.parametrize("marker", ["llm_faults", "llm_interleave"])
+def test_a_marker_that_could_have_no_effect_fails_the_test(suite, marker):
+    outcome = suite.run(f"""
+        import unittest
+        import pytest
+
+        class TestIt(unittest.TestCase):
+            @pytest.mark.{marker}
+            def test_it(self):
+                pass
+    """)
+
+    assert outcome.counts == {"error": 1}
+    assert f"the marker {marker} is for test functions, and not for those of a unittest.TestCase" in outcome.text
