@@ -104,9 +104,10 @@ def read(file: IO[bytes], where: str) -> Iterator[tuple[Trace, Rows]]:
         recording = recording_of(spans)
         for trace in traces_of(recording) if recording is not None else ():
             try:
-                yield trace, rows(trace)
+                made = rows(trace)
             except (StoreError, RecursionError) as error:
                 raise OtelError(f"{where}, trace {spans[0].trace_id}: {clip(str(error), 200)}") from None
+            yield trace, made
             count += 1
     if not count:
         raise OtelError(f"{where}: no span in it says anything of models, tools, retrievers or agents")
