@@ -298,3 +298,30 @@ def test_a_forked_process_leaves_what_is_queued_to_its_parent(monkeypatch: pytes
     monkeypatch.undo()
     exporting.put(traces()[0])
     assert exporting.flush().sent == 1
+
+
+def test_the_end_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    sink = Sink(*["FAILURE"] * 100)
+    waiting = threading.Event()
+    exporting: LiveExport
+
+    def wait(seconds: float) -> None:
+        waiting.set()
+        exporting._over.wait(10)
+
+    exporting = export(sink, wait=wait)
+    exporting.put(traces()[0])
+    waiting.wait(10)
+    exporting.put(traces()[0])
+
+    counts = exporting.close(0.0)
+
+    assert (counts.sent, counts.dropped) == (0, 1)
+    assert exporting.close() is counts
+
+
+def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+
+    with pytest.raises(OtelError, match=r"pip install 'llmtest-kit\[otel\]'"):
+        module.exporter_to("http://x")
