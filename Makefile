@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The tests start many processes: without bytecode, each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types suite chromium bench matrix soak changelog clean
+.PHONY: demo test lint types suite chromium docs bench matrix soak changelog clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/llmtest demo
@@ -30,6 +30,10 @@ suite: $(VENV)/test.stamp
 # For the tests of the page, which are skipped without it.
 chromium: $(VENV)/test.stamp
 	.ci/chromium $(BIN)/python
+
+# The site, in site/. A broken link or anchor ends the build.
+docs: $(VENV)/test.stamp
+	$(BIN)/python -m zensical build --clean --strict
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks
@@ -58,4 +62,4 @@ $(VENV)/test.stamp: $(BIN)/python pyproject.toml
 	@touch $@ $(VENV)/demo.stamp
 
 clean:
-	rm -rf $(VENV) .nox .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .cache .nox .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -291,12 +291,40 @@ class CassetteError(LlmtestError):
     """Raised when the cassette of a test is missing or of another test, or when it cannot be recorded."""
 
 
+class CoverageError(LlmtestError):
+    """Coverage cannot be read or reported: a file is damaged, a program that was named is not there, a limit is no number."""
+
+
 class SettingsError(LlmtestError):
     """The configuration file of pytest, which a command reads, cannot be read."""
 
 
 class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""
+
+
+# -- campaigns
+
+
+class CampaignError(LlmtestError, ValueError):
+    """A campaign is asked for something that does not exist, or its program fails without any fault."""
+
+
+class FaultError(LlmtestError, AssertionError):
+    """A program does not survive a fault. `.outcome` is one of the outcomes of a campaign, `.fault` its name."""
+
+    def __init__(self, text: str, outcome: str, fault: str) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+        self.fault = fault
+
+
+class InterleavingError(LlmtestError, AssertionError):
+    """A program fails in another order of what runs at once. `.schedule` is the word that repeats that order."""
+
+    def __init__(self, text: str, schedule: str) -> None:
+        super().__init__(text)
+        self.schedule = schedule
 
 
 class OtelError(LlmtestError):
@@ -314,5 +342,21 @@ class ScorerError(LlmtestError, TypeError):
     """A scorer cannot score any run: it returns something that is no score, is not told what to expect, or shares its name."""
 
 
+class NoVerdictError(LlmtestError):
+    """A judge has given no verdict that can be read: it refused, or said something else. A run without a verdict never passes."""
+
+
+class CalibrationError(LlmtestError, ValueError):
+    """A judge has not been shown to agree with people, or a kept calibration cannot be read or is of another judge."""
+
+
 class BaselineError(LlmtestError, ValueError):
     """A baseline cannot be read or written, or is of other cases than the results that are compared with it."""
+
+
+class ResultsError(LlmtestError, ValueError):
+    """Results of an evaluation cannot be read, contradict each other, or are of another test or dataset than is run now."""
+
+
+class EvaluationError(LlmtestError, RuntimeError):
+    """An evaluation cannot go on: a provider refuses all tries, what it spends is not known, or it is not what is resumed."""

@@ -260,11 +260,15 @@ def current() -> Ledger:
     """Return the page that is written now: the innermost open one, or that of the test which this thread outlives."""
     if _outliving and (page := page_of_thread()) is not None:
         return page
+    if _repeats and (repeat := _page_of_repeat.get()) in _repeats:
+        return repeat
     return _open[-1] if _open else _outside
 
 
 def tally() -> Any:
     """Return what counts the tokens of the test that is running, or None. The page of a fixture has none of its own."""
+    if _repeats and (repeat := _page_of_repeat.get()) in _repeats:
+        return repeat.tally()
     for page in reversed(_open):
         if page.new_tally is not None or isinstance(page, Outside):
             return page.tally()
@@ -288,13 +292,33 @@ def opened(ledger: Ledger) -> Iterator[Ledger]:
         _open.remove(ledger)
 
 
+# Several repeats of one test may run at once, each with a page of its own, which is found by the context of the repeat.
+_page_of_repeat: ContextVar[Ledger] = ContextVar("llmtest_page_of_repeat", default=_outside)
+_repeats: set[Ledger] = set()
+
+
+@contextmanager
+def opened_for_repeat(page: Ledger) -> Iterator[Ledger]:
+    """Make `page` the current one in this context, for the length of the block. Elsewhere the page of the test stays so."""
+    _repeats.add(page)
+    outer, before = _spawned_on.get(), _page_of_repeat.get()
+    _spawned_on.set(weakref.ref(page))
+    _page_of_repeat.set(page)
+    try:
+        yield page
+    finally:
+        _page_of_repeat.set(before)
+        _spawned_on.set(outer)
+        _repeats.discard(page)
+
+
 def is_left_over() -> bool:
     """True if the work that asks was started by a test that is over. Work of unknown origin is not."""
     if page_of_thread() is not None:
         return True
     ref = _spawned_on.get()
     page = ref() if ref is not None else None
-    return ref is not None and (page is None or not (page in _open or page.outlives_test))
+    return ref is not None and (page is None or not (page in _open or page in _repeats or page.outlives_test))
 
 
 def made(double: Double) -> None:
@@ -322,7 +346,7 @@ def called(double: Double) -> None:
     if not _open:
         return
     current().notice()
-    if not any(ledger.owns(double) for ledger in (*_fixtures, *_open)):
+    if not any(ledger.owns(double) for ledger in (*_fixtures, *_open, *_repeats)):
         current().touch(double)
 
 
@@ -371,13 +395,13 @@ def keep_block(block: Block) -> None:
 
 def drop_block(block: Block) -> None:
     """A block was left as it should be."""
-    for page in (*_open, *_fixtures):
+    for page in (*_open, *_fixtures, *_repeats):
         page.blocks.pop(id(block), None)
 
 
 def withdraw(violation: Violation) -> None:
     """A violation was expected after all: take it off its page."""
-    for page in (*_open, *_fixtures):
+    for page in (*_open, *_fixtures, *_repeats):
         page.violations[:] = [written for written in page.violations if written is not violation]
 
 
@@ -395,17 +419,25 @@ def report(violation: Violation, own: list[Violation], double: Double | None = N
     violation = replace(violation, text=publish(violation.text))
     if not is_expected(violation):
         own.append(violation)
-        # A double of an open page is called for the test that is running, whatever thread calls it.
-        is_of_test = double is not None and any(page.owns(double) for page in (*_fixtures, *_open))
-        (_open[-1] if is_of_test and _open else current()).write(violation)
+        _page_for(double).write(violation)
         if tell_parent is not None:
             tell_parent(violation)
     return ViolationError(violation)
 
 
+def _page_for(double: Double | None) -> Ledger:
+    """Return the page for a violation of a double: of the repeat that has made it, or else of the test that is running."""
+    if double is None or current() in _repeats:
+        return current()
+    owner = next((page for page in [*_repeats] if page.owns(double)), None)
+    # A double of an open page is called for the test that is running, whatever thread calls it.
+    is_of_test = any(page.owns(double) for page in (*_fixtures, *_open))
+    return owner or (_open[-1] if is_of_test and _open else current())
+
+
 def doubles() -> list[Double]:
     """Return every double that a page looks after: of the running test, and of fixtures that outlive it."""
-    return list({id(double): double for page in (*_fixtures, *_open) for double in page.doubles.values()}.values())
+    return list({id(double): double for page in (*_fixtures, *_open, *_repeats) for double in page.doubles.values()}.values())
 
 
 def note_recording(recording: Any) -> None:

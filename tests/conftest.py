@@ -6,16 +6,20 @@ import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
-import hypothesis  # noqa: F401, asks the collector for referrers of a generator, and finds none that are frozen
 import pytest
-from langchain_openai.chat_models import _client_utils
 
 from llmtest.core.colors import is_dumb
 from llmtest.ledger import Ledger, Outside, opened
 
 pytest_plugins = ["pytester"]
+
+# hypothesis asks the collector for referrers of a generator, and finds none that are frozen. The tests of the matrix that need
+# no more than LangChain do without it.
+with suppress(ImportError):
+    import hypothesis  # noqa: F401
 
 
 def pytest_collection_finish() -> None:
@@ -66,6 +70,8 @@ def clients_left_open() -> Iterator[None]:
     langchain-openai shares clients between models, also between event loops: a connection of a loop that has ended breaks the
     next request.
     """
+    from langchain_openai.chat_models import _client_utils
+
     _client_utils._cached_async_httpx_client.cache_clear()
     yield
     with warnings.catch_warnings(action="ignore"):

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
 import shlex
 import shutil
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
+import numpy  # noqa: F401, cannot be imported twice
 import pytest
 import yaml
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
+import llmtest.campaigns.fault_runs
+import llmtest.campaigns.interleaving
 import llmtest.conformance.handlers
 import llmtest.langchain.chat_model
 import llmtest.langchain.enforcing
+import llmtest.langchain.injecting
+import llmtest.langchain.interrupting
 import llmtest.langchain.providers
 import llmtest.langchain.recorded_classes
 import llmtest.langchain.recorded_tools
 import llmtest.langchain.tap
-import llmtest.pytest_plugin.cassettes  # noqa: F401
+import llmtest.pytest_plugin.cassettes
+import llmtest.pytest_plugin.fault_items
+import llmtest.pytest_plugin.interleavings  # noqa: F401
+from llmtest import errors, events
 from llmtest.cli import commands
 from llmtest.wire import scripted_server
 from tests.support.live_pages import FOREIGN, LIVE_PAGES
@@ -39,6 +50,10 @@ def _blocks(page: Path, language: str) -> list[tuple[str, str]]:
     return [(info.strip(), code) for kind, info, code in BLOCK.findall(page.read_text("utf-8")) if kind == language]
 
 
+def _program(page: Path) -> str:
+    return "\n\n".join(block for info, block in _blocks(page, "python") if info != "fails")
+
+
 DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
@@ -46,7 +61,7 @@ DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 def test_every_page_runs_and_shows_the_files_that_come_out(
     page: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "\n\n".join(block for _, block in _blocks(page, "python"))
+    code = _program(page)
     live = LIVE_PAGES.get(page.relative_to(ROOT).as_posix())
     module = "test_page" if live is None else live.module
     pytester.makepyfile(**{module: code if "def test_" in code else f"def test_page_imports():\n    pass\n\n\n{code}"})
@@ -88,14 +103,20 @@ def test_the_cassette_of_the_readme_fits_a_screen() -> None:
     assert all(len(text.splitlines()) <= 25 for text in cassettes)
 
 
-def test_the_failure_of_the_readme_comes_out(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("README.md", 'city="Paris"),', 'city="Lyon"),'), ("docs/learn/01-first-test.md", "the clerk of", "the keeper of")],
+)
+def test_the_failure_of_a_snapshot_that_a_page_shows_comes_out(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str
+) -> None:
     monkeypatch.setattr("syrupy._syrupy", None)
-    (shown,) = (text for info, text in _blocks(ROOT / "README.md", "text") if info.startswith("failing="))
-    code = _blocks(ROOT / "README.md", "python")[0][1]
+    (shown,) = (text for info, text in _blocks(ROOT / name, "text") if info.startswith("failing="))
+    code = _blocks(ROOT / name, "python")[0][1]
     options = ("-p", "no:cacheprovider", "-p", "no:asyncio")
     pytester.makepyfile(test_weather=code)
     assert pytester.runpytest_inprocess("--snapshot-update", *options).ret == 0
-    pytester.makepyfile(test_weather=code.replace('city="Paris"),', 'city="Lyon"),'))
+    pytester.makepyfile(test_weather=code.replace(old, new))
 
     failed = pytester.runpytest_inprocess(*options)
 
@@ -104,6 +125,72 @@ def test_the_failure_of_the_readme_comes_out(pytester: pytest.Pytester, monkeypa
     difference = next(number for number, line in enumerate(lines) if " llmtest: snapshot " in line)
     told = shown.splitlines()
     assert [lines[first], *lines[difference + 1 : difference + len(told)]] == told
+
+
+LINE_NUMBER = re.compile(r"(?<=\.py):\d+")
+RAISED = re.compile(r"^E   (?:llmtest\.errors\.\w+: )?")
+FAILURES = re.compile(r"^```python fails\n(.*?)^```$.*?^```text section\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FAILING_PAGES = [page for page in PAGES if "```python fails\n" in page.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("page", FAILING_PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_each_failure_that_a_page_shows_comes_out(page: Path, pytester: pytest.Pytester) -> None:
+    failures = FAILURES.findall(page.read_text("utf-8"))
+    failing = [name for code, _ in failures for name in re.findall(r"^(?:async )?def (test_\w+)", code, re.MULTILINE)]
+    pytester.makepyfile(test_agent="\n\n".join([_program(page), *(code for code, _ in failures)]))
+
+    nodes = [f"test_agent.py::{name}" for name in failing]
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio", "-rA", *nodes)
+
+    printed = LINE_NUMBER.sub("", "\n".join(RAISED.sub("", line).rstrip() for line in result.outlines))
+    outcomes = dict(re.findall(r"^(PASSED|FAILED|ERROR) test_agent\.py::(\w+)", printed, re.MULTILINE))
+    assert "PASSED" not in outcomes
+    assert len(failing) == len(failures) == page.read_text("utf-8").count("```python fails\n")
+    assert [text for _, text in failures if LINE_NUMBER.sub("", text.rstrip()) not in printed] == []
+
+
+def test_the_page_about_settings_is_what_is_registered() -> None:
+    page = runpy.run_path(str(ROOT / "docs/settings_page.py"))
+
+    assert page["PAGE"].read_text("utf-8") == page["rendered"](), "run: python docs/settings_page.py"
+
+
+def test_the_page_about_settings_has_each_environment_variable() -> None:
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "llmtest").rglob("*.py"))
+    page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
+    variables = set(re.findall(r"\bLLMTEST_[A-Z_]+\b", code)) - {"LLMTEST_ELSEWHERE"}  # set by llmtest for its own process
+
+    assert sorted(name for name in variables if f"`{name}`" not in page) == []
+
+
+MAKER = re.compile(r"(?:^|[._])(?:Violation|violate)$")
+
+
+def _codes() -> set[str]:
+    """The codes of all violations of ours: what `Violation(...)` and the functions that make one are given."""
+    found: set[str] = set()
+    for path in (ROOT / "llmtest").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args and MAKER.search(ast.unparse(node.func)):
+                code = node.args[0]
+                found.add(str(code.value) if isinstance(code, ast.Constant) else getattr(errors, ast.unparse(code), ""))
+    return found - {""}
+
+
+def test_the_page_about_fields_has_each_field() -> None:
+    page = (ROOT / "docs/reference/fields.md").read_text("utf-8")
+    named = ("Message", "ToolCall", "Usage", "Document", "Failure", "Generation", "Structured", "Opaque", "UnseenCall")
+    classes = [getattr(events, name) for name in named]
+
+    assert [f"{one.__name__}.{field.name}" for one in classes for field in fields(one) if f"`{field.name}`" not in page] == []
+
+
+def test_the_page_about_troubles_has_each_code_of_a_violation() -> None:
+    page = (ROOT / "docs/how-to/troubleshooting.md").read_text("utf-8")
+    codes = _codes()
+
+    assert {"unused step", "competing calls", "stale recording", "ignored answer", "over budget", "script error"} <= codes
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []
 
 
 HOME = "https://github.com/llmtest/llmtest/blob/main/"

@@ -40,9 +40,11 @@ PACKAGES: dict[str, frozenset[str]] = {
     "recording": frozenset(),
     "protocol": frozenset(),
     "tracing": frozenset(),
+    "campaigns": frozenset(),
     "evals": frozenset(),
     "reports": frozenset(),
     "viewer": frozenset(),
+    "coverage": frozenset(),
     "langchain": LANGCHAIN,
     "conformance": LANGCHAIN,
     "otel": frozenset(),
@@ -53,6 +55,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 
 LATER = {
     "auto.values": {"faker"},
+    "campaigns.interleaving": {"detangle"},
     "cassettes.foreign": {"brotli", "zstandard"},
     "core.progress": {"rich"},
     "otel.collecting": {"opentelemetry"},

@@ -68,7 +68,13 @@ def in_both(folder: Path, *arguments: str) -> tuple[str, set[str]]:
 
 
 def test_agents_and_graphs_of_the_examples_answer_again_from_their_recordings(tmp_path: Path) -> None:
-    last, without = in_both(tmp_path, "examples/demo", "examples/test_langgraph_graph.py", "examples/test_streaming.py")
+    last, without = in_both(
+        tmp_path,
+        "examples/demo",
+        "examples/test_react_agent.py",
+        "examples/test_langgraph_graph.py",
+        "examples/test_streaming.py",
+    )
 
     assert (last, without) == ("6 passed", set())
 

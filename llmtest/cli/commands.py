@@ -20,13 +20,16 @@ from llmtest.core.text import did_you_mean
 MODULES: Final = (
     "cassettes",
     "check",
+    "cov",
     "demo",
+    "evals",
     "listen",
     "merge",
     "reproduce",
     "scan",
     "script",
     "serve",
+    "skill",
     "snapshots",
     "traces",
     "version",
@@ -60,10 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Commands:
-    """The commands of a parser. A module adds its own to it."""
+    """The commands of a parser, or of a group such as `llmtest evals`. A module adds its own to it."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    def __init__(self, parser: argparse.ArgumentParser, group: str = "") -> None:
         self.names: list[str] = []
+        self._group = group
         self._parsers: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(self, name: str, words: str, run: Callable[..., int], *options: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -71,8 +75,14 @@ class Commands:
         self.names.append(name)
         said = f"{words[0].upper()}{words[1:]}."
         parser: argparse.ArgumentParser = self._parsers.add_parser(name, help=words, description=said, parents=options)
-        parser.set_defaults(run=functools.partial(_run, name, run))
+        parser.set_defaults(run=functools.partial(_run, f"{self._group}{name}", run))
         return parser
+
+    def group(self, name: str, words: str) -> Commands:
+        """Add a command that has commands of its own, and return these."""
+        self.names.append(name)
+        parser = self._parsers.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        return Commands(parser, f"{self._group}{name} ")
 
 
 def _run(command: str, run: Callable[..., int], /, **arguments: object) -> int:

@@ -219,8 +219,14 @@ def mark() -> Mark:
     return _here(_task())
 
 
+before_tick: Callable[[], None] | None = None
+"""Called before each event. A schedule of threads sets it: another thread may go on there."""
+
+
 def tick() -> Mark:
     """Return the next moment of the line of control that runs now, for an event that order depends on."""
+    if before_tick is not None:
+        before_tick()
     if _undone:
         release_futures()
     task = _task()

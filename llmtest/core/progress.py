@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from llmtest.core.colors import is_dumb
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 EVERY_S: Final = 0.1
 """A line is not written more often."""
 
-Step = Callable[[int, int], None]
-"""Called with how many are done, and how many there are; 0 if that is not known."""
+
+class Step(Protocol):
+    """Called with how many are done, how many there are (0 if that is not known), and what else is shown beside it."""
+
+    def __call__(self, done: int, of: int, note: str = "", /) -> None: ...
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def progress(things: str, out: TextIO | None = None) -> Iterator[Step]:
     """
     out = out or sys.stderr
     if not out.isatty() or is_dumb(os.environ):
-        yield lambda done, of: None
+        yield lambda done, of, note="": None
         return
     bar = _bar(out)
     if bar is None:
@@ -40,8 +43,8 @@ def progress(things: str, out: TextIO | None = None) -> Iterator[Step]:
             yield step
         return
     with bar:
-        task = bar.add_task(things, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of or None)
+        task = bar.add_task(things, total=None, note="")
+        yield lambda done, of, note="": bar.update(task, completed=done, total=of or None, note=note)
 
 
 def _bar(out: TextIO) -> Progress | None:
@@ -51,7 +54,13 @@ def _bar(out: TextIO) -> Progress | None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError:
         return None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=Console(file=out), transient=True)
 
 
@@ -60,13 +69,13 @@ def _line(things: str, out: TextIO) -> Iterator[Step]:
     shown = 0
     last = -EVERY_S
 
-    def step(done: int, of: int) -> None:
+    def step(done: int, of: int, note: str = "", /) -> None:
         nonlocal shown, last
         now = time.perf_counter()
         if now - last < EVERY_S and done != of:
             return
         last = now
-        text = f"{done:,}{f' of {of:,}' if of else ''} {things}"
+        text = f"{done:,}{f' of {of:,}' if of else ''} {things}{f', {note}' if note else ''}"
         out.write(f"\r{text.ljust(shown)}")
         out.flush()
         shown = len(text)

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from llmtest.evals.baselines import (
         Baseline as Baseline,
         CaseResult as CaseResult,
+        load_baselines as load_baselines,
+        save_baselines as save_baselines,
+    )
+    from llmtest.evals.comparisons import (
         Comparison as Comparison,
         compare as compare,
+        comparison_power as comparison_power,
         plan_comparison as plan_comparison,
     )
     from llmtest.evals.datasets import Case as Case, Dataset as Dataset
@@ -30,8 +35,23 @@ if TYPE_CHECKING:
     from llmtest.evals.judges import (
         Calibration as Calibration,
         calibrate as calibrate,
+        labelled_runs as labelled_runs,
         position_bias as position_bias,
         verbosity_bias as verbosity_bias,
+    )
+    from llmtest.evals.model_judge import judge as judge, judge_pairs as judge_pairs
+    from llmtest.evals.qualification import qualify as qualify
+    from llmtest.evals.recording_scorers import (
+        conforms as conforms,
+        same_tree as same_tree,
+        within as within,
+    )
+    from llmtest.evals.results import (
+        RepeatResult as RepeatResult,
+        Results as Results,
+        RunError as RunError,
+        SetHead as SetHead,
+        SetResults as SetResults,
     )
     from llmtest.evals.scorers import (
         close_to as close_to,

@@ -150,6 +150,14 @@ def check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence= lies between 0 and 1, such as 0.95; got {confidence!r}")
 
 
+def binomial(total: int, passed: int, rate: float) -> float:
+    """Return the probability that exactly `passed` of `total` runs pass, if each passes with the probability `rate`."""
+    if not 0 < rate < 1:
+        return float(passed == (total if rate else 0))
+    ways = math.lgamma(total + 1) - math.lgamma(passed + 1) - math.lgamma(total - passed + 1)
+    return math.exp(ways + passed * math.log(rate) + (total - passed) * math.log1p(-rate))
+
+
 def at_least_probability(passed: int, total: int, rate: float) -> float:
     """Return the probability that `passed` or more of `total` runs pass, if each passes with the probability `rate`."""
     return 1.0 if passed <= 0 else 0.0 if passed > total else incomplete_beta(passed, total - passed + 1, rate)

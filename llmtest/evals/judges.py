@@ -5,16 +5,24 @@ A judge is a scorer, so a scripted model makes one without a network.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, Self
 
-from llmtest.core.text import some_names
-from llmtest.errors import ScorerError
+from llmtest.core.progress import progress
+from llmtest.core.source import shown_path
+from llmtest.core.text import short, some_names
+from llmtest.errors import CalibrationError, DatasetError, ScorerError
+from llmtest.evals.datasets import Dataset, content_hash
 from llmtest.evals.intervals import CONFIDENCE, Interval, clopper_pearson, mcnemar
+from llmtest.evals.model_judge import ModelJudge, shown_output
 from llmtest.evals.scorers import text_of
 from llmtest.evals.scores import CaseRun, Scorer, score
 from llmtest.evals.verdicts import interval_text, percent
+from llmtest.events.words import EMPTY, FrozenDict
 
 
 @dataclass(frozen=True)
@@ -42,17 +50,39 @@ class Calibration:
     """How a judge agrees with labels of people.
 
     `agreement` is the part of all runs that both judge alike, `false_pass` the part of the runs that people fail and the judge
-    passes, `false_fail` the part of those that people pass and the judge fails. `kappa` is Cohen's: the agreement beyond that of
-    two judges who pass as many runs at random; 1 is perfect, 0 is chance. `false_passes` and `false_fails` are the ids of these
-    cases.
+    passes, `false_fail` the part of those that people pass and the judge does not. `kappa` is Cohen's: the agreement beyond that
+    of two judges who pass as many runs at random; 1 is perfect, 0 is chance. `false_passes` and `false_fails` are the ids of
+    these cases, `no_verdicts` those of runs about which the judge gave no verdict: about them it was wrong, whatever people say.
+
+    `judge` and `labelled` are hashes of the judge (its rubric and its model) and of the labelled runs; a judge that is a plain
+    function has none.
     """
 
     agreement: Rate
     kappa: float
     false_pass: Rate
     false_fail: Rate
-    false_passes: tuple[str, ...]
-    false_fails: tuple[str, ...]
+    false_passes: tuple[str, ...] = ()
+    false_fails: tuple[str, ...] = ()
+    no_verdicts: tuple[str, ...] = ()
+    judge: FrozenDict = EMPTY
+    labelled: str = ""
+
+    @property
+    def kappa_interval(self) -> Interval:
+        """The interval of kappa, for runs of which people pass as many as of these.
+
+        Kappa falls with both error rates, which are of different runs: it is lowest where both are at the upper ends of their
+        exact intervals. These are wider than for one rate, so that both hold the true rates with the confidence together. It is
+        wider than the usual intervals, which have no width where a judge makes no mistake.
+        """
+        return _kappa_interval(self.false_pass, self.false_fail, self.wrong_without_verdict, self.agreement.confidence)
+
+    @property
+    def wrong_without_verdict(self) -> int:
+        """The number of runs that people fail, and about which the judge gave no verdict."""
+        wrong = self.agreement.total - self.agreement.count
+        return wrong - self.false_pass.count - self.false_fail.count
 
     def __str__(self) -> str:
         lines = [f"agreement   {self.agreement}; kappa is {self.kappa:.2f}"]
@@ -61,13 +91,74 @@ class Calibration:
             ("false fail", self.false_fail, self.false_fails),
         ):
             lines.append(f"{word}  {rate}" + (f"; {some_names(cases)}" if cases else ""))
+        lines += [f"no verdict  {len(self.no_verdicts):,}: {some_names(self.no_verdicts)}"] if self.no_verdicts else []
         return "\n".join(lines)
+
+    def save(self, path: Path | str) -> None:
+        """Write a file of JSON, for `qualify`. It holds numbers, hashes and the ids of cases, so it can be committed.
+
+        Raises:
+            CalibrationError: the file cannot be written, or the judge is a plain function: whether a kept calibration is that of
+                such a judge cannot be told.
+        """
+        if not self.judge:
+            raise CalibrationError(
+                "the calibration of a judge that is a plain function cannot be kept: it does not tell its rubric and its model"
+                "\n  make the judge with `judge(model, rubric)`, or give `qualify` the labelled runs"
+            )
+        told = {"llmtest_calibration": FORMAT, **asdict(replace(self, judge=EMPTY)), "judge": dict(self.judge)}
+        text = json.dumps(told, indent=1, ensure_ascii=False)
+        try:
+            Path(path).write_text(f"{text}\n", "utf-8")
+        except OSError as error:
+            raise CalibrationError(f"{shown_path(str(path))}: the calibration cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Return the calibration of a file.
+
+        Raises:
+            CalibrationError: there is no such file, or it is no calibration.
+        """
+        shown = shown_path(str(path))
+        try:
+            found = json.loads(Path(path).read_text("utf-8"))
+            version = found.pop("llmtest_calibration")
+        except FileNotFoundError:
+            hint = "write it with `calibrate(judge, labelled).save(...)`"
+            raise CalibrationError(f"the judge is not calibrated: there is no file {shown}\n  {hint}") from None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CalibrationError(f"{shown}: this is no calibration: {type(error).__name__}: {error}") from None
+        if version != FORMAT:
+            raise CalibrationError(f"{shown}: the calibration has the format {version}; this version of llmtest knows {FORMAT}")
+        try:
+            return cls(**_revived(found))
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise CalibrationError(f"{shown}: this is no calibration: {type(error).__name__}: {error}") from None
+
+
+FORMAT: Final = 1
+
+
+def _revived(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a calibration from those of a file."""
+    rates = {name: Rate(**found[name]) for name in ("agreement", "false_pass", "false_fail")}
+    for name, rate in rates.items():
+        if not 0 <= rate.count <= rate.total or not rate.total or not 0 < rate.confidence < 1:
+            raise ValueError(f"`{name}` is no rate")
+    agreement, of_fails, of_passes = rates.values()
+    right = agreement.total - of_fails.count - of_passes.count
+    if agreement.total != of_fails.total + of_passes.total or not right - of_fails.total <= agreement.count <= right:
+        raise ValueError("its numbers contradict one another")
+    cases = {name: tuple(map(str, found[name])) for name in ("false_passes", "false_fails", "no_verdicts")}
+    told = {str(name): str(value) for name, value in found["judge"].items()}
+    return {**found, **rates, **cases, "kappa": float(found["kappa"]), "judge": FrozenDict(told)}
 
 
 def calibrate(judge: Scorer, labelled: Iterable[tuple[CaseRun, bool]], *, confidence: float = CONFIDENCE) -> Calibration:
     """Return how a judge agrees with people: `labelled` are runs, each with whether people say that it passes.
 
-    The judge is asked once for each run. A judge that raises an exception fails the run, as in `score`.
+    The judge is asked once for each run. A judge that raises an exception gives no verdict, which is wrong whatever people say.
     Source of kappa: Cohen, Educational and Psychological Measurement 20 (1960), 37-46.
 
     Raises:
@@ -86,25 +177,111 @@ def calibrate(judge: Scorer, labelled: Iterable[tuple[CaseRun, bool]], *, confid
 
     It does not say how the judge is on runs unlike the labelled ones.
     """
-    judged = [(run, label, _verdict(judge, run)) for run, label in labelled]
+    runs = list(labelled)
+    judged = []
+    with progress("labelled runs") as step:
+        for run, label in runs:
+            judged.append((run.case.id, label, _verdict_or_none(judge, run)))
+            step(len(judged), len(runs))
     size, passes = len(judged), sum(label for _, label, _ in judged)
     if not 0 < passes < size:
         raise ScorerError(
             f"a judge is calibrated on runs of which people pass some and fail some; of {size:,} they pass {passes:,}"
         )
-    false_passes = tuple(run.case.id for run, label, verdict in judged if verdict and not label)
-    false_fails = tuple(run.case.id for run, label, verdict in judged if label and not verdict)
-    agreement = Rate(size - len(false_passes) - len(false_fails), size, confidence)
-    judge_passes = passes + len(false_passes) - len(false_fails)
-    by_chance = (passes * judge_passes + (size - passes) * (size - judge_passes)) / size**2
+    false_passes = tuple(name for name, label, verdict in judged if verdict and not label)
+    false_fails = tuple(name for name, label, verdict in judged if label and not verdict)
+    agreement = Rate(sum(label == verdict for _, label, verdict in judged), size, confidence)
+    wrong_passes = size - agreement.count - len(false_fails)
     return Calibration(
         agreement,
-        (agreement.value - by_chance) / (1 - by_chance),
+        _kappa(wrong_passes / (size - passes), len(false_fails) / passes, passes / size),
         Rate(len(false_passes), size - passes, confidence),
         Rate(len(false_fails), passes, confidence),
         false_passes,
         false_fails,
+        tuple(name for name, _, verdict in judged if verdict is None),
+        judge_hashes(judge),
+        labelled_hash(runs) if isinstance(judge, ModelJudge) else "",
     )
+
+
+def judge_hashes(judge: Scorer) -> FrozenDict:
+    """Return what a judge made with `judge` is known by: its `rubric` and its `model`; nothing of a plain function."""
+    if not isinstance(judge, ModelJudge):
+        return EMPTY
+    return FrozenDict({"rubric": judge.rubric_hash, "model": judge.model_hash, "model_name": judge.model})
+
+
+def labelled_hash(labelled: Iterable[tuple[CaseRun, bool]]) -> str:
+    """Return the hash of labelled runs: it changes with their cases, outputs and labels, and not with their order."""
+    return content_hash(sorted([run.case.hash, *shown_output(run), label] for run, label in labelled))
+
+
+def labelled_runs(dataset: Dataset) -> list[tuple[CaseRun, bool]]:
+    """Return the labelled runs that a dataset holds: in the `metadata` of each case, the `output`, and whether it `passes`.
+
+    `passes` is true or false, in a table `true`, `false`, `yes` or `no`.
+
+    Raises:
+        DatasetError: a case has no output or no label.
+
+    >>> from llmtest.evals import Dataset
+    >>> case = {"id": "france", "inputs": "The capital of France?", "metadata": {"output": "Paris", "passes": True}}
+    >>> [(run.output, passes) for run, passes in labelled_runs(Dataset([case]))]
+    [('Paris', True)]
+    """
+    found = []
+    for case in dataset:
+        label = _LABELS.get(str(case.metadata.get("passes")).lower())
+        if label is None or "output" not in case.metadata:
+            raise DatasetError(
+                f"the case {case.id!r} of {dataset.name} is no labelled run: its `metadata` has the `output` of a program, and"
+                f" whether it `passes`, true or false; got {short(dict(case.metadata))}"
+            )
+        found.append((CaseRun(case, case.metadata["output"]), label))
+    return found
+
+
+_LABELS: Final = {"true": True, "yes": True, "false": False, "no": False}
+
+
+def _kappa(false_pass: float, false_fail: float, passing: float) -> float:
+    """Return Cohen's kappa, where people pass the part `passing` of all runs."""
+    judge_passes = passing * (1 - false_fail) + (1 - passing) * false_pass
+    by_chance = passing * judge_passes + (1 - passing) * (1 - judge_passes)
+    agreement = 1 - passing * false_fail - (1 - passing) * false_pass
+    return (agreement - by_chance) / (1 - by_chance)
+
+
+def _kappa_interval(false_pass: Rate, false_fail: Rate, wrong_without_verdict: int, confidence: float) -> Interval:
+    passing = false_fail.total / (false_fail.total + false_pass.total)
+    of_fails, of_passes = (
+        clopper_pearson(count, total, confidence=math.sqrt(confidence))
+        for count, total in (
+            (false_pass.count + wrong_without_verdict, false_pass.total),
+            (false_fail.count, false_fail.total),
+        )
+    )
+    low, high = (_kappa(*ends, passing) for ends in ((of_fails.high, of_passes.high), (of_fails.low, of_passes.low)))
+    return Interval(low, high, confidence)
+
+
+def _verdict_or_none(judge: Scorer, run: CaseRun) -> bool | None:
+    """Return whether a judge passes a run; None if it raises an exception in place of a verdict."""
+    silent = False
+
+    def asked(run: CaseRun) -> Any:
+        nonlocal silent
+        try:
+            return judge(run)
+        except (ScorerError, AssertionError):  # an assertion that does not hold is a verdict
+            raise
+        except Exception:
+            silent = True
+            raise
+
+    verdict = _verdict(asked, run)
+    return None if silent else verdict
 
 
 def _verdict(judge: Scorer, run: CaseRun) -> bool:

@@ -40,7 +40,8 @@ def _expected(run: CaseRun, given: Any) -> Any:
     return run.case.expected if given is OF_CASE else given
 
 
-def _named(name: str, scorer: BuiltIn) -> BuiltIn:
+def named(name: str, scorer: BuiltIn) -> BuiltIn:
+    """Return a scorer with this name."""
     scorer.__name__ = name
     return scorer
 
@@ -65,7 +66,7 @@ def exact(expected: Any = OF_CASE) -> BuiltIn:
         shown = show(run.output if output is None else output)
         return Score(float(equal), equal, "" if equal else f"expected {show(wanted)}, got {shown}")
 
-    return _named("exact", scorer)
+    return named("exact", scorer)
 
 
 def contains(*texts: str, ignore_case: bool = False) -> BuiltIn:
@@ -88,7 +89,7 @@ def contains(*texts: str, ignore_case: bool = False) -> BuiltIn:
         why = f"{', '.join(map(show_text, missing))} {'is' if len(missing) == 1 else 'are'} missing in {show_text(output)}"
         return Score(1 - len(missing) / len(wanted), not missing, why if missing else "")
 
-    return _named("contains", scorer)
+    return named("contains", scorer)
 
 
 def _texts(expected: Any, scorer: str) -> Sequence[str]:
@@ -114,7 +115,7 @@ def regex(pattern: str | re.Pattern[str]) -> BuiltIn:
         found = compiled.search(output) is not None
         return Score(float(found), found, "" if found else f"{compiled.pattern!r} finds nothing in {show_text(output)}")
 
-    return _named("regex", scorer)
+    return named("regex", scorer)
 
 
 def close_to(expected: Any = OF_CASE, *, absolute: float = 0.0, relative: float = 1e-9) -> BuiltIn:
@@ -137,7 +138,7 @@ def close_to(expected: Any = OF_CASE, *, absolute: float = 0.0, relative: float 
         why = f"expected {wanted:.12g}, got {output:.12g}: the difference is {abs(output - wanted):.6g}"
         return Score(float(close), close, "" if close else why)
 
-    return _named("close_to", scorer)
+    return named("close_to", scorer)
 
 
 def _number(value: Any) -> float | None:
@@ -192,23 +193,24 @@ def json_equal(expected: Any = OF_CASE, *, at_least: float = 1.0) -> BuiltIn:
                 output = json.loads(text)
             except ValueError as error:
                 return Score(0.0, False, f"the output is no JSON: {str(error).split(':')[0]}, in {show_text(text)}")
-        agree, total, first = _compare(_plain(_expected(run, expected)), _plain(output), "$")
+        agree, total, first = _compare(plain(_expected(run, expected)), plain(output), "$")
         passed = agree >= at_least * total
         return Score(agree / total, passed, "" if passed else f"{first} ({agree:,} of {amount(total, 'value')} agree)")
 
-    return _named("json_equal", scorer)
+    return named("json_equal", scorer)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a structured value without its classes: messages aside, models of pydantic and dataclasses as mappings."""
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return value.model_dump(mode="json")
     if isinstance(value, Structured):
-        return _plain(value.fields)
+        return plain(value.fields)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 _NOTHING: Final = object()
@@ -280,7 +282,7 @@ def trajectory(expected: Any = OF_CASE, *, mode: TrajectoryMode = "strict") -> B
         why += "".join(f"; `{call.name}` had {show(dict(call.args))}" for call in made if call.name in with_args)
         return Score(common / size if size else 1.0, passed, "" if passed else why)
 
-    return _named("trajectory", scorer)
+    return named("trajectory", scorer)
 
 
 _Call = tuple[str, Mapping[str, Any] | None]
@@ -353,7 +355,7 @@ def tools(shape: Sequence[object]) -> BuiltIn:
         answer = recorded(run, "tools").tools.explain(shape)
         return Score(float(answer.holds is True), answer.holds is True, "" if answer.holds else repr(answer))
 
-    return _named("tools", scorer)
+    return named("tools", scorer)
 
 
 def obeys(*rules: Rule) -> BuiltIn:
@@ -378,7 +380,7 @@ def obeys(*rules: Rule) -> BuiltIn:
         broken = [answer for answer in answers if answer.holds is not True]
         return Score(1 - len(broken) / len(rules), not broken, repr(broken[0]) if broken else "")
 
-    return _named("obeys", scorer)
+    return named("obeys", scorer)
 
 
 # -- meaning
@@ -416,4 +418,4 @@ def similar(embeddings: Embeddings, *, at_least: float, expected: Any = OF_CASE)
         why = f"the similarity of {show_text(output)} to {show_text(wanted)} is {value:.3g}; required is {at_least:g}"
         return Score(value, value >= at_least, "" if value >= at_least else why)
 
-    return _named("similar", scorer)
+    return named("similar", scorer)

@@ -6,10 +6,10 @@ A verdict comes from an interval of the pass rate, never from the rate itself: 9
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
 from llmtest.core.text import amount, did_you_mean
 from llmtest.evals.intervals import (
@@ -108,11 +108,9 @@ class Requirement:
             raise ValueError(f"{amount(total, 'repeat')} cannot be part of {repeats:,}")
         if self.method == "sequence" and (verdict := self.judge(passed, total)).outcome != "undecided":
             return verdict
-        worst = self.interval(passed, repeats)
-        best = self.interval(passed + repeats - total, repeats)
-        if self.outcome_of(worst) != self.outcome_of(best):
+        if self.outcome(passed, repeats) != self.outcome(passed + repeats - total, repeats):
             return None
-        return Verdict(self, passed, total, repeats, Interval(worst.low, best.high, self.confidence))
+        return _bounded(self, passed, total, repeats)
 
     def outcome_of(self, interval: Interval) -> Outcome:
         """Return what an interval of the pass rate shows."""
@@ -205,6 +203,105 @@ class Verdict:
         if self.more is None:
             usual = f"if the pass rate stays {share}, not even {MAX_REPEATS:,} repeats would decide"
         return usual if self.more == self.more_passes else f"{usual}; or {fewest}"
+
+
+class Tally:
+    """The repeats of one case of a set, as they end, and its verdict as soon as that is certain. Holds state; for one thread.
+
+    A case stops when it is certain to fail, or to pass even if the repeats that are left fail. If it is `alone` in its set, it
+    stops with whatever `Requirement.settle` decides. Repeats count in the order in which they were started: one that has ended
+    before an earlier one waits for it.
+
+    >>> tally = Tally(Requirement(0.9), repeats=10)
+    >>> for number, passed in enumerate([True, False, False, False, False]):
+    ...     tally.add(number, passed)
+    >>> tally.is_settled, tally.verdict.outcome
+    (True, 'fail')
+    """
+
+    def __init__(self, requirement: Requirement, repeats: int, *, alone: bool = False) -> None:
+        self.requirement, self.repeats = requirement, repeats
+        self._alone = alone
+        self._ended: dict[int, bool] = {}
+        self._counted = self._passed_in_order = 0
+        self._settled: Verdict | None = None
+
+    def add(self, repeat: int, passed: bool) -> None:
+        """Count a repeat, by its number from 0."""
+        self._ended[repeat] = passed
+        while self._settled is None and self._counted in self._ended:
+            self._passed_in_order += self._ended[self._counted]
+            self._counted += 1
+            self._settled = self._settle()
+
+    def _settle(self) -> Verdict | None:
+        passed, total = self._passed_in_order, self._counted
+        if self._alone and self.requirement.method == "sequence":
+            verdict = self.requirement.judge(passed, total)
+            return verdict if verdict.outcome != "undecided" else None
+        worst, best = (self.requirement.outcome(number, self.repeats) for number in (passed, passed + self.repeats - total))
+        return self._bounded() if worst == "pass" or best == "fail" else None
+
+    def _bounded(self) -> Verdict:
+        """Return the verdict of the whole plan, whatever comes of the repeats that are left."""
+        return _bounded(self.requirement, self.passed, self.total, self.repeats)
+
+    @property
+    def passed(self) -> int:
+        return sum(self._ended.values())
+
+    @property
+    def total(self) -> int:
+        """How many repeats have ended."""
+        return len(self._ended)
+
+    @property
+    def is_settled(self) -> bool:
+        """True if no repeat that is left can change the verdict."""
+        return self._settled is not None
+
+    @property
+    def open(self) -> int:
+        """How many repeats of the plan were not run because the verdict was certain."""
+        return self.repeats - self.total if self.is_settled else 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of what has run."""
+        if self._settled is None:
+            return self.requirement.judge(self.passed, self.total)
+        return self._settled if self._settled.total == self._settled.repeats else self._bounded()
+
+
+class CountedCase(Protocol):
+    """What the verdict of a set takes of each of its cases: a `Tally`, or the same numbers from another process."""
+
+    @property
+    def passed(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def open(self) -> int: ...
+    @property
+    def verdict(self) -> Verdict: ...
+
+
+def judge_set(requirement: Requirement, cases: Iterable[CountedCase]) -> Verdict:
+    """Return the verdict of the cases of a set together: of their mean pass rate.
+
+    What a case did not run because its own verdict was certain may have passed or failed. The interval is from the lower end if
+    all of that failed to the upper end if all passed, so that stopping early makes no verdict wrong more often.
+    """
+    found = [*cases]
+    if len(found) == 1:
+        return found[0].verdict
+    passed, total = sum(case.passed for case in found), sum(case.total for case in found)
+    return _bounded(requirement, passed, total, total + sum(case.open for case in found))
+
+
+def _bounded(requirement: Requirement, passed: int, total: int, repeats: int) -> Verdict:
+    worst, best = requirement.interval(passed, repeats), requirement.interval(passed + repeats - total, repeats)
+    return Verdict(requirement, passed, total, repeats, Interval(worst.low, best.high, requirement.confidence))
 
 
 def _first(beyond: int, holds: Callable[[int], bool], limit: float = math.inf) -> int | None:
@@ -325,9 +422,14 @@ _NEGLIGIBLE: Final = 1e-18
 
 
 def interval_text(interval: Interval) -> str:
-    """Return an interval of a pass rate; its ends are rounded outwards, so that the text claims no more than the numbers."""
+    """Return an interval of a pass rate with its confidence; see `ends_text`."""
+    return f"from {ends_text(interval)} ({percent(interval.confidence)} confidence)"
+
+
+def ends_text(interval: Interval) -> str:
+    """Return the ends of an interval of a pass rate, rounded outwards, so that the text claims no more than the numbers."""
     low, high = (math.floor(interval.low * 1000) / 1000, math.ceil(interval.high * 1000) / 1000)
-    return f"from {percent(low)} to {percent(high)} ({percent(interval.confidence)} confidence)"
+    return f"{percent(low)} to {percent(high)}"
 
 
 def percent(rate: float) -> str:

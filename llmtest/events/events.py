@@ -133,10 +133,10 @@ class Run:
     @property
     def end(self) -> Event | None:
         """The event that ended the run, or None while it is open."""
-        for event in self.events:
-            if event.kind in ENDINGS:
-                return event
-        return None
+        events = self.events
+        if len(events) == 2 and events[1].kind in ENDINGS:  # as of most runs, of which this is asked often
+            return events[1]
+        return next((event for event in events if event.kind in ENDINGS), None)
 
     @property
     def ended(self) -> Ended:
@@ -146,7 +146,8 @@ class Run:
         error = end.payload.get("error")
         if isinstance(error, Failure):
             return error.ended
-        return "paused" if any(event.kind == "on_interrupt" for event in self.events) else "ended"
+        # Most runs have a start and an end only, and this is asked often.
+        return "paused" if len(self.events) > 2 and any(event.kind == "on_interrupt" for event in self.events) else "ended"
 
     @property
     def took_s(self) -> float | None:

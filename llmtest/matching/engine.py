@@ -37,17 +37,13 @@ class RuleEvaluator:
     def __init__(self, recording: Judgeable, *, strict: bool = False) -> None:
         self.order = recording.order()
         self.is_open = self.order.is_open
+        self.unknown: Collection[str] = self.order.unknown
         self._strict = strict
         self._is_literal = False
 
     @property
     def runs(self) -> Sequence[Run]:
         return self.order.runs
-
-    @property
-    def unknown(self) -> Collection[str]:
-        """What the source of the runs does not tell."""
-        return self.order.unknown
 
     def hits(self, which: SelectorLike) -> Hits:
         """Return the runs or events that a selector selects, in order.

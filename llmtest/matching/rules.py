@@ -143,7 +143,7 @@ class Before(Rule):
             if near is None and not context.before(later, one, self.order):
                 near = one  # it overlapped
         near = near or firsts[0]
-        turned = all(context.before(later, one, self.order) for one in firsts)
+        turned = bool(context.unknown) and all(context.before(later, one, self.order) for one in firsts)
         return Verdict(False, relation(context, near, later, self.order), events_of(near, later), in_any_order=turned)
 
     def watch(self) -> Watch | None:

@@ -367,8 +367,8 @@ def _time_goes_back(index: Index) -> Iterator[Found]:
 @_rule(
     "tool call without a run",
     "unusual",
-    "In a program that runs tools, each tool call that a model asked for has a tool run with its id, or a reason: the tool"
-    " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed; or the"
+    "In a program that runs tools, each tool call that a model asked for has a tool run with its id, or a reason. The tool"
+    " is unknown, or its arguments are not JSON. The program answered by itself, or was interrupted, cancelled or failed. Or the"
     " call is structured output: an output parser read it, or the model had to call its only tool, which never ran.",
     "run every call of an answer, or answer it with a ToolMessage: providers refuse a call without an answer",
     of_spans=True,

@@ -2,8 +2,10 @@
 
 from llmtest.pytest_plugin.arguments import pytest_configure_node as pytest_configure_node
 from llmtest.pytest_plugin.fixtures import (
+    llm_live as llm_live,
     llm_recording as llm_recording,
     llm_snapshot as llm_snapshot,
+    real_backoff as real_backoff,
     scripted_chat_model as scripted_chat_model,
     scripted_llm as scripted_llm,
     scripted_providers as scripted_providers,
@@ -13,6 +15,8 @@ from llmtest.pytest_plugin.hooks import (
     pytest_assertrepr_compare as pytest_assertrepr_compare,
     pytest_collection_modifyitems as pytest_collection_modifyitems,
     pytest_fixture_setup as pytest_fixture_setup,
+    pytest_generate_tests as pytest_generate_tests,
+    pytest_pycollect_makeitem as pytest_pycollect_makeitem,
     pytest_runtest_call as pytest_runtest_call,
     pytest_runtest_makereport as pytest_runtest_makereport,
     pytest_runtest_protocol as pytest_runtest_protocol,

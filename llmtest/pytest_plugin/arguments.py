@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmtest.trees.pending import Folder
 
 _SENT: Final = "llmtest_arguments"
+_SESSION: Final = "llmtest_session"
 
 
 class Worker(Protocol):
@@ -25,12 +26,26 @@ class Worker(Protocol):
 def pytest_configure_node(node: Worker) -> None:
     """Tell a worker what it cannot know: it is started with other arguments."""
     node.workerinput[_SENT] = arguments_of(node.config)
+    node.workerinput[_SESSION] = session_of(node.config)
 
 
 def arguments_of(config: pytest.Config) -> list[str]:
     """Return the arguments of this session, on a worker of xdist those of its controller."""
     sent: list[str] | None = getattr(config, "workerinput", {}).get(_SENT)
     return [*map(str, config.invocation_params.args)] if sent is None else sent
+
+
+_session: Final = pytest.StashKey[str]()
+
+
+def session_of(config: pytest.Config) -> str:
+    """Return the name of this session, the same on all workers of xdist."""
+    sent: str | None = getattr(config, "workerinput", {}).get(_SESSION)
+    if sent is None and _session not in config.stash:
+        from llmtest.core.own_folder import session_name
+
+        config.stash[_session] = session_name()
+    return sent or config.stash[_session]
 
 
 def pending_folder(config: pytest.Config) -> Folder:
@@ -52,6 +67,11 @@ def report_folder(config: pytest.Config) -> Path | None:
 def page_file(config: pytest.Config) -> Path | None:
     """Return the file that `--llmtest-html` names, seen from where pytest was started, or the ini key, from its file."""
     return _path(config, "llmtest_html")
+
+
+def coverage_folder(config: pytest.Config) -> Path | None:
+    """Return the folder that `--llmtest-cov-data` names, seen from where pytest was started, or the ini key, from its file."""
+    return _path(config, "llmtest_cov_data")
 
 
 def _path(config: pytest.Config, key: str) -> Path | None:

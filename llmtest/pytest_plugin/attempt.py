@@ -12,7 +12,7 @@ import os
 import unittest
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -24,6 +24,7 @@ from llmtest.pytest_plugin.arguments import pending_folder
 
 if TYPE_CHECKING:
     from llmtest.errors import Violation
+    from llmtest.ledger import Ledger
     from llmtest.protocol.run_checks import Broken
     from llmtest.pytest_plugin.snapshots import DeferredSession
     from llmtest.recording.recording import Recording
@@ -70,6 +71,74 @@ class Cassette(Protocol):
     def explain(self, error: BaseException) -> None: ...
 
 
+class PageJudge:
+    """Judges what is on a page: what doubles and blocks have written, turns, and the protocol of its recordings. Holds state.
+
+    `waived` are the rules of the protocol that the test may break.
+    """
+
+    def __init__(self, page: Ledger, modes: dict[str, str], place: tuple[str, int]) -> None:
+        self._page, self._modes, self._place = page, modes, place
+        self.waived: set[str] = set()
+        self._broken: set[object] = set()
+        self._unusual: list[Violation] = []
+
+    def take(self, *, protocol: bool = True) -> list[Violation]:
+        """Return what fails the test since the last time; of the `protocol` only if it is wanted, which takes a while."""
+        from llmtest.errors import SWALLOWED
+
+        if self._page.recordings:
+            from llmtest.recording.recording import judge_turns
+
+            for recording in self._page.recordings:
+                judge_turns(recording)
+        written = dict.fromkeys(self._page.take())  # a hypothesis test says the same for each example
+        swallowed = [v for v in written if v.code == SWALLOWED]
+        failing = self._graded(swallowed, self._modes["llmtest_handler_errors"])
+        failing += self._graded(self._protocol(), self._modes["llmtest_protocol"]) if protocol else []
+        return [v for v in written if v.code != SWALLOWED] + failing
+
+    def take_unusual(self) -> list[Violation]:
+        """Return what has been put aside since the last time, because it is only unusual."""
+        found, self._unusual = self._unusual, []
+        return found
+
+    def _graded(self, found: list[Violation], mode: str) -> list[Violation]:
+        """Return the violations of `found` that fail the test; the rest are warnings, or nothing."""
+        told = [v for v in found if v.code not in self.waived]
+        if mode == "warn":
+            from llmtest.errors import LlmtestWarning
+
+            for violation in told:
+                warnings.warn_explicit(violation.text, LlmtestWarning, *self._place)
+            return []
+        return told if mode != "off" else []
+
+    def _protocol(self) -> list[Violation]:
+        """Return what the closed recordings break of the protocol. What is only unusual is put aside; also, with `strict`,
+        what a known deviation of LangChain's explains, which the author of a test cannot mend. LangChain lets a program use
+        a run id twice, and both runs are recorded whole: that is counted, and fails a test with `strict` only."""
+        mode, closed = self._modes["llmtest_protocol"], [recording for recording in self._page.recordings if recording.closed]
+        if mode == "off" or not closed:
+            return []
+        from llmtest.protocol import run_checks
+
+        found = [broken for recording in closed for broken in run_checks.check(recording) if self._is_unsaid(broken)]
+        strict = mode == "strict"
+        failing = [
+            b for b in found if (b.level == "impossible" and (strict or b.code != ALLOWED)) or (strict and not b.deviation)
+        ]
+        self._unusual += [b for b in found if b not in failing and b.code not in self.waived]
+        return [*failing]
+
+    def _is_unsaid(self, broken: Broken) -> bool:
+        """True if no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
+        key = (broken.code, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
+        new = key not in self._broken
+        self._broken.add(key)
+        return new
+
+
 class Attempt:
     """The page of one attempt at one test, its recording, and what has been shown of it."""
 
@@ -84,12 +153,16 @@ class Attempt:
         self.recording: Recording | None = None
         self.budget: Budget | None = None
         self.rules: tuple[Any, ...] = ()
+        self.drive: Callable[[Any], Any] = lambda coroutine: coroutine
+        """Drives the coroutine of an async test."""
+        self.is_recorded = False
+        """True if the test is recorded, whatever it asks for."""
         self.cassette: Cassette | None = None
         self._told: dict[str, int] = {}
-        self.waived: set[str] = set()
+        self.judge_of_page = PageJudge(self.page, modes, self.place)
         self._watching = False
-        self._broken: set[object] = set()
-        self._unusual: list[Violation] = []
+        self.is_evaluated = False
+        """True if its runs are repeats of an evaluation, which have pages of their own."""
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
@@ -106,7 +179,7 @@ class Attempt:
         self.passed = False
         self.close = self._exits.close
         self._real_models = "allow" if item.get_closest_marker("allow_real_models") else modes["llmtest_real_models"]
-        self._guards = False
+        self._guards = self._passes_backoff = False
         if item.config.getini("llmtest_handler_errors_everywhere"):
             self._watch()
         if item.config.getini("llmtest_real_models_everywhere"):
@@ -122,7 +195,8 @@ class Attempt:
     def is_used(self) -> bool:
         """True if the test has used us by now."""
         page = self.page
-        return bool(page.recordings or page.doubles or page.journals or self.mismatches or self.matches)
+        uses = page.recordings or page.doubles or page.journals or self.mismatches or self.matches
+        return bool(uses or self.is_evaluated)
 
     def is_about(self, excinfo: pytest.ExceptionInfo[BaseException] | None) -> bool:
         """True if the test uses us, or fails with an error of ours."""
@@ -132,6 +206,15 @@ class Attempt:
         """The test has opened a recording."""
         self._watch()
         self._guard()
+        self._pass_backoff()
+
+    def _pass_backoff(self) -> None:
+        """From here on, what a library sleeps before it tries again passes in virtual time."""
+        if not self._passes_backoff and self.modes["llmtest_backoff"] != "real":
+            from llmtest.wire.clients import backoff
+
+            self._passes_backoff = True
+            self._exits.enter_context(backoff.virtual())
 
     def _guard(self) -> None:
         """From here on, no request of the test gets to a real model."""
@@ -140,6 +223,13 @@ class Attempt:
 
             self._guards = True
             self._exits.enter_context(guard.guarding("warn" if self._real_models == "warn" else "error"))
+
+    def allow_real_models(self) -> None:
+        """From here on, the requests of the test get to real models, as with `--llmtest-live`."""
+        from llmtest.wire import guard
+
+        self._real_models = "allow"
+        self._exits.enter_context(guard.allow_real_models())  # it may be guarded by now
 
     def _watch(self) -> None:
         if not self._watching and self.modes["llmtest_handler_errors"] != "off":
@@ -173,7 +263,8 @@ class Attempt:
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
-        if (self.budget is not None or self.rules or self.cassette is not None) and self.recording is None:
+        wanted = self.is_recorded or self.budget is not None or self.rules or self.cassette is not None
+        if wanted and self.recording is None:
             self._exits.enter_context(self.new_recording())
         if self.cassette is not None and self.recording is not None:
             self.recording.follows_test = True  # a cassette answers the calls of bare threads, too
@@ -182,7 +273,7 @@ class Attempt:
             block.callback(self._end_of_call)
             if self.recording is not None and isinstance(item, pytest.Function):
                 holder, name = _place(item)
-                patch.setattr(holder, name, _wrap(getattr(holder, name), self.inside))
+                patch.setattr(holder, name, _wrap(getattr(holder, name), self))
             elif self.recording is not None:
                 block.enter_context(self.inside())
             yield
@@ -273,54 +364,8 @@ class Attempt:
         self.passed = not last and not failed
 
     def _take(self) -> list[Violation]:
-        from llmtest.errors import SWALLOWED
-
-        if self.page.recordings:
-            from llmtest.recording.recording import judge_turns
-
-            for recording in self.page.recordings:
-                judge_turns(recording)
-        found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
-        written = [v for v in found if self.called or v.code != "unused step"]  # no chance to ask for it
-        swallowed = [v for v in written if v.code == SWALLOWED]
-        failing = self._graded(swallowed, self.modes["llmtest_handler_errors"])
-        failing += self._graded(self._protocol(), self.modes["llmtest_protocol"])
-        return [v for v in written if v.code != SWALLOWED] + failing
-
-    def _graded(self, found: list[Violation], mode: str) -> list[Violation]:
-        """Return the violations of `found` that fail the test; the rest are warnings, or nothing."""
-        told = [v for v in found if v.code not in self.waived]
-        if mode == "warn":
-            from llmtest.errors import LlmtestWarning
-
-            for violation in told:
-                warnings.warn_explicit(violation.text, LlmtestWarning, *self.place)
-            return []
-        return told if mode != "off" else []
-
-    def _protocol(self) -> list[Violation]:
-        """Return what the closed recordings break of the protocol. What is only unusual is put aside; also, with `strict`,
-        what a known deviation of LangChain's explains, which the author of a test cannot mend. LangChain lets a program use
-        a run id twice, and both runs are recorded whole: that is counted, and fails a test with `strict` only."""
-        mode, closed = self.modes["llmtest_protocol"], [recording for recording in self.page.recordings if recording.closed]
-        if mode == "off" or not closed:
-            return []
-        from llmtest.protocol import run_checks
-
-        found = [broken for recording in closed for broken in run_checks.check(recording) if self._is_unsaid(broken)]
-        strict = mode == "strict"
-        failing = [
-            b for b in found if (b.level == "impossible" and (strict or b.code != ALLOWED)) or (strict and not b.deviation)
-        ]
-        self._unusual += [b for b in found if b not in failing and b.code not in self.waived]
-        return [*failing]
-
-    def _is_unsaid(self, broken: Broken) -> bool:
-        """True if no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
-        key = (broken.code, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
-        new = key not in self._broken
-        self._broken.add(key)
-        return new
+        found = self.judge_of_page.take()
+        return found if self.called else [v for v in found if v.code != "unused step"]  # no chance to ask for it
 
     def tell(self, report: pytest.TestReport, error: BaseException | None, item: pytest.Item) -> None:
         """Put into the report of a phase what the page still holds."""
@@ -341,10 +386,10 @@ class Attempt:
         chosen = [event.number for answer in answers for event in answer.events]
         if report.failed and (journals := [str(journal) for journal in self.page.journals]):
             report.sections.append(("llmtest: requests to the scripted server", _cut("\n\n".join(journals))))
-        if self._unusual:
-            report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in self._unusual))))
-            vars(report)["llmtest_unusual"] = [violation.code for violation in self._unusual]
-            self._unusual = []
+        unusual = self.judge_of_page.take_unusual()
+        if unusual:
+            report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in unusual))))
+            vars(report)["llmtest_unusual"] = [violation.code for violation in unusual]
         trees = self.modes["llmtest_trees"]
         told = report.when == "call" and _tell_snapshots(report, self, item, alone=not found and self._fails_by_snapshot(error))
         if told and trees == "failed":
@@ -416,6 +461,15 @@ def attempt_of(item: pytest.Item) -> Attempt | None:
     return item.stash.get(ATTEMPT, None)
 
 
+TEST: Final = pytest.StashKey[str]()
+"""The node id of the test that an item with faults belongs to."""
+
+
+def base_id(item: pytest.Item) -> str:
+    """Return the node id of a test, also of an item that runs it with faults: its cassette is the same."""
+    return item.stash.get(TEST, item.nodeid)
+
+
 def prefix(name: str) -> str:
     """Return what makes ids unique over tests; the same in every run, on every worker."""
     return f"{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}_"
@@ -431,20 +485,20 @@ def _place(item: pytest.Function) -> tuple[object, str]:
     return item, "obj"
 
 
-def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., object]:
+def _wrap(function: Callable[..., Any], attempt: Attempt) -> Callable[..., object]:
     """Return `function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
 
     @functools.wraps(function)
     def test(*args: object, **kwargs: object) -> Any:
         __tracebackhide__ = hidden
-        with inside():
+        with attempt.inside():
             return function(*args, **kwargs)
 
     @functools.wraps(function)
     async def async_test(*args: object, **kwargs: object) -> object:
         __tracebackhide__ = hidden
-        with inside():
-            return await function(*args, **kwargs)
+        with attempt.inside():
+            return await attempt.drive(function(*args, **kwargs))
 
     return async_test if inspect.iscoroutinefunction(function) else test
 
@@ -548,6 +602,12 @@ def fail(found: list[Violation]) -> None:
     from llmtest.errors import ViolationError
 
     raise ViolationError(*found)
+
+
+def place_skip(report: pytest.TestReport, item: pytest.Item) -> None:
+    """Let a test that we have skipped be skipped at its own place, and not at ours."""
+    if report.skipped and isinstance(report.longrepr, tuple) and "pytest_plugin" in report.longrepr[0]:
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, report.longrepr[2])
 
 
 def is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:

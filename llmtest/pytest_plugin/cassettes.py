@@ -28,6 +28,7 @@ from llmtest.core.source import code, is_installed, shown_path
 from llmtest.core.text import amount, did_you_mean, named, names, text_of
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
 from llmtest.pytest_plugin.arguments import pending_folder
+from llmtest.pytest_plugin.attempt import base_id
 from llmtest.scripts import fingerprints
 from llmtest.scripts.tool_answers import ToolAnswer, races, tool_answers
 from llmtest.wire.hosts import PROVIDERS
@@ -279,7 +280,7 @@ class OpenCassette:
         From here on, unused steps do not tell how they are removed.
         """
         self.cassette.forget_removal()
-        variable = next(filter(None, map(_missing_key, _chain(error))), None) if self.cassette.records else None
+        variable = missing_key(error) if self.cassette.records else None
         note = (
             f"llmtest: --llmtest-record={self.cassette.mode} asks the real model, and there is no key for it:"
             f" set the environment variable {variable}"
@@ -386,11 +387,11 @@ def test_of(item: pytest.Item) -> str:
 
     A secret in its parameters has a mask.
     """
-    return table().without_secrets(f"{item.path.name}::{item.nodeid.partition('::')[2]}")
+    return table().without_secrets(f"{item.path.name}::{base_id(item).partition('::')[2]}")
 
 
 def _file_name(item: pytest.Item) -> str:
-    name = item.nodeid.partition("::")[2].replace("::", ".")
+    name = base_id(item).partition("::")[2].replace("::", ".")
     hidden = table().without_secrets(name)
     clean = "".join(character if character.isprintable() and character not in '\\/?*:|"<>' else "-" for character in hidden)
     short = clean.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
@@ -430,6 +431,11 @@ def _fixtures_with_teardown(item: pytest.Item) -> list[str]:
             if (is_of_program and (ends or "request" in fixture.argnames)) or name.startswith(_XUNIT):
                 found.append(name)
     return found
+
+
+def missing_key(error: BaseException) -> str | None:
+    """Return the variable whose key an SDK has missed, if an exception, or one that it came of, says so."""
+    return next(filter(None, map(_missing_key, _chain(error))), None)
 
 
 def _missing_key(error: BaseException) -> str | None:

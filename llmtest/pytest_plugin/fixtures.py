@@ -109,6 +109,21 @@ def scripted_server() -> Iterator[Callable[..., ScriptedServer]]:
 
 
 @pytest.fixture
+def real_backoff() -> Iterator[None]:
+    """Lets libraries sleep for real before they try again, for this test: their back-off is what it tests.
+
+        @pytest.mark.usefixtures("real_backoff")
+        def test_a_retry_waits(llm_recording): ...
+
+    In other recorded tests it passes in virtual time. docs/reference/campaigns.md lists which libraries are meant.
+    """
+    from llmtest.wire.clients import backoff
+
+    with backoff.real():
+        yield
+
+
+@pytest.fixture
 def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> SnapshotAssertion:
     """The tree that was accepted last, from `__snapshots__/<test file>/<test>.tree`. The test is recorded.
 
@@ -136,3 +151,17 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
         )
     attempt.held = snapshots.DeferredSession(request.config._syrupy)
     return snapshots.assertion(request.node, attempt.compared, attempt.held, attempt.postpone)
+
+
+@pytest.fixture(scope="session")
+def llm_live(request: pytest.FixtureRequest) -> bool:
+    """True if real models answer, as `--llmtest-live` says; else a test scripts them, or has a cassette.
+
+        def test_greeting(llm_live, scripted_providers):
+            if not llm_live:
+                scripted_providers({"openai:gpt-5": ["Hello there"]})
+            assert "hello" in greet().lower()
+
+    It is the same for all tests of a session, and opens nothing by itself.
+    """
+    return bool(request.config.getoption("llmtest_live"))

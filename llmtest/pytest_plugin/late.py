@@ -81,6 +81,9 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     try:
         return (yield)
     finally:
+        evals = session.config.pluginmanager.get_plugin("llmtest-evals")
+        if evals is not None:
+            evals.judge_sets(session)
         until = time.perf_counter() + LATE_S
         for thread in session.config.stash[_threads]:
             thread.join(max(0.0, until - time.perf_counter()))

@@ -17,8 +17,13 @@ HELP: Final = (
     "the most that the model calls of a test may spend (llmtest)",
     "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded",
     "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol",
+    "llm_faults(*, kinds=None, survives=None, effects=(), invariants=(), max_tokens=None, pairs=False): "
+    "runs the test once more for every fault at every call of a model, a tool or a retriever (llmtest)",
+    "llm_interleave(*, runs=200, seed=0, bound=None): runs a test again under other orders of its tasks or threads (llmtest)",
     "llm_cassette(*, tools=(), models=(), max_age_days=None): the models of the test answer from its cassette, which "
     "--llmtest-record records; tools= answer from it too (llmtest)",
+    "llm_eval(*, dataset, at_least, repeats=10, confidence=0.95, method='exact', scorers=(), max_cost=None, concurrency=8, "
+    "prices=None): runs the test on each case of a dataset, so often; it takes the argument `case` (llmtest)",
     "allow_real_models: lets the requests of the test to real models through (llmtest)",
 )
 """Each marker, as `pytest --markers` shows it."""
@@ -39,6 +44,14 @@ def budget_of(item: pytest.Item) -> Budget | None:
     except (BudgetError, TypeError) as error:
         problem = str(error)
     pytest.fail(problem, pytrace=False)
+
+
+def check_case(item: pytest.Item) -> None:
+    """Fail a test with `llm_eval` that pytest makes no items of, as a method of unittest: it would run on no case."""
+    if item.get_closest_marker("llm_eval") is not None and not hasattr(item, "callspec"):
+        pytest.fail(
+            "llm_eval is a marker of test functions, and of methods of plain classes: pytest cannot give it cases here", False
+        )
 
 
 def waived(item: pytest.Item) -> set[str]:
@@ -121,3 +134,13 @@ def judge_rules(rules: tuple[Rule, ...], recordings: list[Recording]) -> list[Vi
 
     broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer.holds]
     return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]
+
+
+def judge_invariants(config: pytest.Config, recordings: list[Recording]) -> list[Violation]:
+    """Return what breaks the invariants of the ini key in each recording of the test."""
+    chosen = config.getini("llmtest_invariants")
+    if not chosen or not recordings:
+        return []
+    from llmtest.campaigns.invariants import broken_invariants
+
+    return [violation for recording in recordings for violation in broken_invariants(recording, chosen)]

@@ -96,6 +96,10 @@ class SessionResults:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         if not self._collects:
             return (yield)
+        if hasattr(report, "llmtest_eval"):  # of a worker: this process has collected nothing
+            from llmtest.pytest_plugin.eval_session import evals_of
+
+            evals_of(self._config).note(report)
         test = self._tests.setdefault(report.nodeid, _Test())
         facts: dict[str, Any] = getattr(report, "llmtest_facts", {})
         self._used = self._used or bool(facts.get("used"))
@@ -169,9 +173,28 @@ class SessionResults:
         if page and self._used:
             with Path(page).open("a", encoding="utf-8") as out:
                 out.write(summary(results))
+                out.write(self._evaluations())
+
+    @property
+    def _has_evaluations(self) -> bool:
+        return self._config.pluginmanager.hasplugin("llmtest-evals")
+
+    def _evaluations(self) -> str:
+        """Return the evaluations of the session as Markdown; empty if there are none."""
+        if not self._has_evaluations:
+            return ""
+        from llmtest.errors import ResultsError
+        from llmtest.pytest_plugin import eval_reports
+
+        try:
+            found = eval_reports.page(self._config)
+        except ResultsError as error:
+            self._told.append(f"the evaluations are not in the summary: {error}")
+            return ""
+        return f"\n{found}" if found else ""
 
     def _write_report(self, folder: Path, results: Results) -> None:
-        from llmtest.errors import StoreError
+        from llmtest.errors import ResultsError, StoreError
         from llmtest.reports.joining import kept_for, write_report
         from llmtest.tracing.store import place
 
@@ -183,6 +206,13 @@ class SessionResults:
             write_report(folder, results, kept, stores, tests=tests, has_page=page_file(self._config) is not None)
         except StoreError as error:
             self._told.append(f"the traces are not in the report: {error}")
+        if self._has_evaluations:
+            from llmtest.pytest_plugin import eval_reports
+
+            try:
+                eval_reports.write(self._config, folder)
+            except ResultsError as error:
+                self._told.append(f"the evaluations are not in the report: {error}")
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:

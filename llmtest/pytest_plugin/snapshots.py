@@ -54,6 +54,8 @@ class TreeExtension(SingleFileSnapshotExtension):
     file_extension = ENDING.removeprefix(".")
     left_alone: Collection[Path] = ()
     """Folders whose snapshots are not looked for: of tests that have not run to their end."""
+    compared: Collection[str] = ()
+    """Files that a test has compared. They are not unused, and syrupy would search the test of each among all tests."""
 
     def serialize(self, data: object, *, exclude: object = None, include: object = None, matcher: object = None) -> str:
         """Return the text of the file.
@@ -95,7 +97,7 @@ class TreeExtension(SingleFileSnapshotExtension):
     def discover_snapshots(self, *, test_location: PyTestLocation, **options: Any) -> SnapshotCollections:
         kept = SnapshotCollections()
         for collection in super().discover_snapshots(test_location=test_location, **options):  # syrupy 7 finds those of all files
-            if Path(collection.location).parent not in self.left_alone:
+            if collection.location not in self.compared and Path(collection.location).parent not in self.left_alone:
                 kept.add(collection)
         return kept
 

@@ -50,8 +50,7 @@ class PassedTests:
             if is_partial(session):
                 session.config.option.no_cleanup = True
                 syrupy.remove_unused_snapshots = lambda **_: None
-            if folders := self._folders():
-                _leave_alone(syrupy, folders)
+            _leave_alone(syrupy, self._folders())
         yield
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -94,10 +93,11 @@ class _WithoutAdvice:
 
 
 def _leave_alone(syrupy: Any, folders: set[Path]) -> None:
-    """Make syrupy blind for what lies in `folders`, unless a test has compared it."""
-    for assertion in syrupy._assertions:
-        if type(assertion).__module__ == "llmtest.pytest_plugin.snapshots":
-            assertion.extension.left_alone = folders
+    """Make syrupy blind for what lies in `folders`, and for what a test has compared."""
+    ours = [assertion for assertion in syrupy._assertions if type(assertion).__module__ == "llmtest.pytest_plugin.snapshots"]
+    compared = {result.snapshot_location for assertion in ours for result in assertion.executions.values()}
+    for assertion in ours:
+        assertion.extension.left_alone, assertion.extension.compared = folders, compared
     if hasattr(syrupy, "_merge_worker_reports"):  # syrupy 7 decides for all workers together
         syrupy._merge_worker_reports = partial(_merge, syrupy, syrupy._merge_worker_reports, folders)
 
@@ -107,7 +107,7 @@ def _merge(syrupy: Any, merge: Callable[[], None], folders: set[Path]) -> None:
     found = syrupy.report.discovered
     syrupy.report.discovered = type(found)()
     for collection in found:
-        if Path(collection.location).parent not in folders:
+        if collection.location not in syrupy.report.used and Path(collection.location).parent not in folders:
             syrupy.report.discovered.add(collection)
 
 

@@ -165,7 +165,7 @@ class Recording(Block, Sequence[Event]):
         with self._lock:
             for number in range(len(self._events), len(self._raw)):
                 event = self.event_of(self._raw[number], number)
-                self._events.append(self._timed(event) if self.latencies else event)
+                self._events.append(self._timed(event) if self.latencies or self.pauses else event)
             return self._events
 
     def event_of(self, raw: RawEvent, number: int) -> Event:
@@ -187,7 +187,7 @@ class Recording(Block, Sequence[Event]):
         if self._clock is None:
             from llmtest.order.virtual_time import Clock
 
-            self._clock = Clock(self.latencies)
+            self._clock = Clock(self.latencies, self.pauses)
             for earlier in self._events:
                 self._clock.at(earlier)
         object.__setattr__(event, "virtual_ns", self._clock.at(event))  # nobody has seen it yet
@@ -330,8 +330,9 @@ class Recording(Block, Sequence[Event]):
 
     @property
     def took_s(self) -> float:
-        """How long everything together took, in seconds of virtual time: only by the latencies of scripts, such as
-        `say(..., ttft_s=0.8)`. What comes for certain after something begins when that was over; the rest is side by side."""
+        """How long everything together took, in seconds of virtual time: by the latencies of scripts, such as
+        `say(..., ttft_s=0.8)`, and by back-off: what a library would have slept before it tries again. What comes for certain
+        after something begins when that was over; the rest is side by side."""
         return max((event.virtual_ns for event in self), default=0) / 1e9
 
     def run(self, name: str) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import math
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from llmtest.events.content import pieces_of, read_block
 from llmtest.events.events import Run
 from llmtest.events.usage import read_model_name
 from llmtest.events.words import EMPTY, Failure, FrozenDict, Message, ToolCall, Usage
-from llmtest.scripts.branches import branches
+from llmtest.scripts.branches import Branch, branches
 from llmtest.scripts.fingerprints import fingerprint
 from llmtest.scripts.replies import counted
 from llmtest.scripts.requests import KeyedSteps, Request, bound_format
@@ -30,6 +31,7 @@ class Order(Protocol):
     """The order of the runs of a recording, as `Recording.order()` gives it."""
 
     def are_ordered(self, a: Run, b: Run, /) -> bool: ...
+    def position(self, run: Run, /) -> int: ...
 
 
 class Recorded(Protocol):
@@ -488,7 +490,13 @@ def entries_of(calls: Sequence[RecordedCall], order: Order) -> tuple[list[KeyedS
     def are_ordered(a: RecordedCall, b: RecordedCall) -> bool:
         return a.run is not None and b.run is not None and order.are_ordered(a.run, b.run)
 
+    def position(branch: Branch[RecordedCall]) -> tuple[bool, float]:
+        """Threads begin in any order; that of the tree is the same in each run. The branch without a key comes last."""
+        runs = [call.run for call in branch.calls if call.run is not None]
+        return branch.key is None, min(map(order.position, runs), default=math.inf)
+
     found, notes = branches(calls, are_ordered)
+    found.sort(key=position)
     entries: list[KeyedSteps | Reply | Fail] = []
     for branch in found:
         steps = [call.step for call in branch.calls]

@@ -244,7 +244,7 @@ def text_of(name: str, store: Store) -> str:
     """
     if Path(name).is_file():
         return review.text_of(Path(name))
-    return "\n".join([_tree(store, trace) for trace in store.find(name)])
+    return "".join([_tree(store, trace) for trace in store.find(name)])  # an empty line is no tree
 
 
 def _tree(store: Store, trace: Stored) -> str:

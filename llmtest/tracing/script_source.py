@@ -205,6 +205,11 @@ class _Order:
         one, other = self._spans[first], self._spans[second]
         return one[1] < other[0] or other[1] < one[0]
 
+    def position(self, run: Run, /) -> int:
+        home = self._home[run.id]
+        earlier = (n for n, span in enumerate(self._spans) if (span, n) < (self._spans[home], home))
+        return sum(len(self._recordings[n].runs) for n in earlier) + self._orders[home].position(run)
+
 
 def _of_recordings(recordings: Sequence[Recording], source: str, options: Options) -> Draft:
     found = [(recording, call) for recording in recordings for call in recorded_calls(recording, tokens=options.tokens)]

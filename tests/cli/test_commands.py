@@ -40,7 +40,7 @@ def test_help_names_every_command(capsys, monkeypatch):
     with pytest.raises(SystemExit, match=r"^0$"):
         commands.main(["--help"])
 
-    words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
+    words = "run a real agent as a test, then change one tool argument and see the test notice; no key, no network"
     assert f"demo      {words}" in capsys.readouterr().out.replace("demo        ", "demo      ")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from llmtest.core.own_folder import make_folder
+from llmtest.core.own_folder import make_folder, session_name
 
 
 def test_the_folder_ignores_itself_from_the_first_file_on(tmp_path: Path) -> None:
@@ -42,3 +43,9 @@ def test_git_sees_nothing_of_it(tmp_path: Path) -> None:
     said = subprocess.run(["git", "-C", tmp_path, "status", "--porcelain"], capture_output=True, text=True, check=True)
 
     assert said.stdout == ""
+
+
+def test_a_session_is_named_by_its_time_and_its_process() -> None:
+    date, time, milliseconds, process = session_name().split("-")
+
+    assert (len(date), len(time), len(milliseconds), int(process)) == (8, 6, 3, os.getpid())

@@ -1,20 +1,15 @@
-"""Baselines on disk, and comparisons with them: what is found, what is not, and how often by chance."""
+"""Baselines on disk: what is written, what is read, and what is refused."""
 
 from __future__ import annotations
 
-import math
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy import stats
 
 from llmtest.errors import BaselineError
-from llmtest.evals import intervals
-from llmtest.evals.baselines import Baseline, CaseResult, compare, fewest_changes, plan_comparison
-from llmtest.evals.datasets import Dataset
-from llmtest.evals.intervals import mcnemar
+from llmtest.evals.baselines import Baseline, CaseResult, load_baselines, mean_spent, save_baselines
+from llmtest.evals.datasets import Dataset, hash_of_cases
 from llmtest.evals.scores import CaseRun, Score, Scores, score
 from llmtest.events.words import FrozenDict
 
@@ -25,13 +20,9 @@ def run(passed: bool, **values: float) -> Scores:
     return Scores({"passes": Score(float(passed), passed)} | {name: Score(value) for name, value in values.items()})
 
 
-def results(*passed: int, total: int = 1, **values: list[float]) -> Baseline:
-    """The results of cases called 0, 1, ... with these numbers of passes and these values of scorers."""
-    cases = [
-        CaseResult(str(n), f"h{n}", number, total, FrozenDict({name: of[n] for name, of in values.items()}))
-        for n, number in enumerate(passed)
-    ]
-    return Baseline("demo", "h", tuple(cases))
+def results(*passed: int) -> Baseline:
+    """The results of cases called 0, 1, ... that ran once."""
+    return Baseline("demo", "h", tuple(CaseResult(str(n), f"h{n}", number, 1) for n, number in enumerate(passed)))
 
 
 # -- files
@@ -104,7 +95,7 @@ LINE = '{"id": "a", "hash": "1", "passed": 1, "total": 1, "scores": {}}\n'
         (
             HEAD + LINE.replace("passed", "pased"),
             "x.jsonl:2: line 2 has the unknown key `pased`\n"
-            "  expected  `id`, `hash`, `passed`, `total` or `scores`\n"
+            "  expected  `id`, `hash`, `passed`, `total`, `scores`, `spent` or `trace`\n"
             "  did you mean `passed`?",
         ),
         (HEAD + LINE.replace('"passed": 1', '"passed": 2'), "x.jsonl:2: line 2 has 2 passes of 1 runs"),
@@ -156,157 +147,54 @@ def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path, monke
     assert str(written.value) == "no/x.jsonl: the baseline cannot be written: No such file or directory"
 
 
-# -- comparing
+# -- what a run spent, and several tests
 
 
-def test_passes_are_compared_by_mcnemar_and_the_flipped_cases_are_named() -> None:
-    before, after = results(*[1] * 9, 0, 0), results(*[0] * 8, 1, 1, 0)
-
-    comparison = compare(before, after)
-
-    assert str(comparison) == (
-        "passes: worse: 18.18 %, 81.82 % before; 8 cases worse and 1 better (McNemar, p = 0.039)\n"
-        "  now failing  `0`, `1`, `2`, `3`, `4`, `5`, `6`, `7`\n"
-        "  now passing  `9`"
-    )
-    assert (comparison.outcome, comparison.passes.p) == ("worse", mcnemar(1, 8))
-    assert compare(after, before).outcome == "better"
-    assert [change.id for change in compare(after, before).now_failing] == ["9"]
-
-
-def test_pass_rates_of_several_runs_have_an_interval_and_the_largest_change_comes_first() -> None:
-    before = results(*[10] * 12, total=10)
-    after = results(*[8] * 10, 4, 0, total=10)
-
-    assert str(compare(before, after)) == (
-        "passes: worse: 70 %, 100 % before; 12 cases worse and 0 better;"
-        " the mean difference is from -50 % to -20 % (sign flips, p = 0.00049)\n"
-        "  now failing  `11` (10 of 10 -> 0 of 10), `10` (10 of 10 -> 4 of 10)"
-    )
-
-
-def test_no_evidence_is_said_and_what_it_would_take() -> None:
-    assert str(compare(results(1, 1, 1, 1, 1), results(0, 0, 0, 0, 0))) == (
-        "passes: no evidence: 0 %, 100 % before; 5 cases worse and 0 better (McNemar, p = 0.063)\n"
-        "  now failing  `0`, `1`, `2`, `3`, `4`\n"
-        "  5 cases cannot show a difference: even 5:0 is chance with p = 0.063 (95 % confidence); 6 cases can"
-    )
-    assert compare(results(1, 1, 1, 1, 1), results(0, 0, 0, 0, 0), confidence=0.9).outcome == "worse"
-    assert compare(results(3, total=4), results(4, total=4)).passes.interval is None
-
-
-def test_scores_are_compared_by_name_and_those_of_one_side_are_told() -> None:
-    low, high = [0.1 * n for n in range(8)], [0.1 * n + 0.2 for n in range(8)]
-    before = results(*[1] * 8, same=low, other=low, gone=low)
-    after = results(*[1] * 8, same=low, other=high, new=low)
-
-    comparison = compare(before, after)
-
-    assert str(comparison) == (
-        "passes: no evidence: 100 %, 100 % before; 0 cases worse and 0 better (McNemar, p = 1)\n"
-        "other: better: 0.55, 0.35 before; 0 cases worse and 8 better;"
-        " the mean difference is from +0.2 to +0.2 (sign flips, p = 0.0078)\n"
-        "same: no evidence: 0.35, 0.35 before; 0 cases worse and 0 better;"
-        " the mean difference is from +0 to +0 (sign flips, p = 1)\n"
-        "compared with nothing: `gone`, `new`"
-    )
-    assert (comparison.outcome, comparison.scores["other"].outcome) == ("no evidence", "better")
-
-
-def test_many_flipped_cases_are_counted() -> None:
-    text = str(compare(results(*[1] * 30), results(*[0] * 30)))
-
-    assert text.splitlines()[1] == "  now failing  `0`, `1`, `10`, `11`, `12`, `13`, `14`, `15` and 22 more"
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (lambda old: [*old[:1], CaseResult("1", "changed", 1, 1), *old[2:]], "  changed `1`"),
-        (lambda old: [*old, CaseResult("new", "h", 1, 1)], "  new     `new`"),
-        (lambda old: old[:1], "  gone    `1`, `2`, `3`, `4`, `5`, `6`, `7`, `8` and 3 more"),
-    ],
-)
-def test_a_baseline_of_other_cases_is_an_error_that_says_which(change: Any, error: str) -> None:
-    before = results(*[1] * 12)
-
-    with pytest.raises(BaselineError) as caught:
-        compare(before, Baseline("demo", "x", tuple(change(list(before.cases)))))
-
-    assert str(caught.value) == f"the baseline is of other cases than these results\n{error}\n  write a new baseline"
-
-
-def test_a_baseline_of_another_dataset_is_an_error() -> None:
-    with pytest.raises(BaselineError) as caught:
-        compare(Baseline.of(DATASET, {name: [run(True)] for name in DATASET.ids}), results(1))
-
-    assert str(caught.value) == (
-        f"the baseline is of another dataset: letters with the hash {DATASET.hash} has no case of demo with the hash h"
-    )
-
-
-# -- how often
-
-
-def outcomes(rates: tuple[float, float], cases: int, experiments: int, total: int = 1) -> dict[str, float]:
-    """The part of each outcome when programs with these pass rates are compared."""
-    source = random.Random(cases)
-
-    def made(rate: float) -> Baseline:
-        return results(*(sum(source.random() < rate for _ in range(total)) for _ in range(cases)), total=total)
-
-    found = [compare(made(rates[0]), made(rates[1])).outcome for _ in range(experiments)]
-    return {outcome: found.count(outcome) / experiments for outcome in ("better", "worse", "no evidence")}
-
-
-def power(old: float, new: float, cases: int) -> float:
-    """The probability that McNemar's test finds the new program worse, by enumeration of the numbers of flipped cases."""
-    worse, better = old * (1 - new), (1 - old) * new
-    flips = stats.binom.pmf(range(cases + 1), cases, worse + better)
-    return math.fsum(
-        chance * part
-        for number, chance in enumerate(flips)
-        for fell, part in enumerate(stats.binom.pmf(range(number + 1), number, worse / (worse + better)))
-        if fell * 2 > number and mcnemar(number - fell, fell) <= 0.05
-    )
-
-
-def test_a_planted_regression_of_10_points_is_found_with_the_stated_power() -> None:
-    found = outcomes((0.95, 0.85), 200, 150)
-
-    assert power(0.95, 0.85, 200) == pytest.approx(0.90, abs=0.01)
-    assert found["worse"] == pytest.approx(power(0.95, 0.85, 200), abs=0.06)
-    assert found["better"] == 0
-
-
-def test_equal_programs_are_not_called_different_more_often_than_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "RESAMPLES", 200)
-
-    assert outcomes((0.9, 0.9), 60, 300)["no evidence"] >= 0.95
-    assert outcomes((0.8, 0.8), 15, 150, total=5)["no evidence"] >= 0.95
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize(("rate", "cases", "total"), [(0.9, 200, 1), (0.5, 100, 1), (0.8, 20, 10)])
-def test_equal_programs_in_10_000_comparisons(rate: float, cases: int, total: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "RESAMPLES", 200)
-
-    assert outcomes((rate, rate), cases, 10_000, total)["no evidence"] >= 0.945
-
-
-# -- before a token is spent
-
-
-def test_a_plan_says_what_a_comparison_can_show() -> None:
-    assert [fewest_changes(confidence) for confidence in (0.8, 0.9, 0.95, 0.99)] == [4, 5, 6, 8]
-    assert [plan_comparison(cases) for cases in (1, 6, 50)] == [
-        "1 case cannot show a difference: even 1:0 is chance with p = 1 (95 % confidence); 6 cases can",
-        "6 cases can only show 6:0: all must change the same way (95 % confidence)",
-        "50 cases can show a difference: 6 that change the same way are enough, if none changes the other way (95 % confidence)",
+def test_what_runs_spent_is_a_mean_of_what_is_known_of_all() -> None:
+    runs: list[dict[str, float | None]] = [
+        {"tokens": 10, "cost": 1 / 3000, "seconds": 1.0},
+        {"tokens": 11, "cost": 1 / 3000, "seconds": None},
     ]
-    assert plan_comparison(5, confidence=0.9) == "5 cases can only show 5:0: all must change the same way (90 % confidence)"
+
+    assert mean_spent(runs) == {"tokens": 10.5, "cost": 0.000333333}
+    assert mean_spent([{"seconds": 0.0}]) == {"seconds": 0.0}
+    assert mean_spent([]) == {}
 
 
-def test_a_confidence_that_makes_no_sense_is_an_error() -> None:
-    with pytest.raises(ValueError, match="confidence= lies between 0 and 1"):
-        compare(results(1), results(1), confidence=95)
+def both() -> list[Baseline]:
+    spent = FrozenDict({"tokens": 12.5, "cost": 0.001})
+    cases = (CaseResult("a", "1", 1, 1, FrozenDict({"x": 1.0}), spent, "abcd1234"),)
+    first = Baseline("one", hash_of_cases(["1"]), cases, "test_x.py::test_one")
+    return [first, Baseline("two", hash_of_cases(["2"]), (CaseResult("b", "2", 0, 3),), "test_x.py::test_two", live=True)]
+
+
+def test_one_file_has_the_baselines_of_several_tests(tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+
+    save_baselines(both(), path)
+
+    assert load_baselines(path) == both()
+    one, two = (hash_of_cases([case]) for case in ("1", "2"))
+    assert path.read_text("utf-8").splitlines() == [
+        f'{{"llmtest_baseline": 1, "dataset": "one", "hash": "{one}", "cases": 1, "test": "test_x.py::test_one"}}',
+        '{"id": "a", "hash": "1", "passed": 1, "total": 1, "scores": {"x": 1.0}, "spent": {"tokens": 12.5, "cost": 0.001}, '
+        '"trace": "abcd1234"}',
+        f'{{"llmtest_baseline": 1, "dataset": "two", "hash": "{two}", "cases": 1, "test": "test_x.py::test_two", "live": true}}',
+        '{"id": "b", "hash": "2", "passed": 0, "total": 3, "scores": {}}',
+    ]
+
+
+def test_a_file_of_several_tests_is_not_one_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_baselines(both(), "all.jsonl")
+    save_baselines([both()[0], both()[0]], "twice.jsonl")
+
+    with pytest.raises(BaselineError) as several:
+        Baseline.load("all.jsonl")
+    with pytest.raises(BaselineError) as twice:
+        load_baselines("twice.jsonl")
+
+    assert str(several.value) == (
+        "all.jsonl: the file has the baselines of `test_x.py::test_one`, `test_x.py::test_two`; `load_baselines` returns all"
+    )
+    assert str(twice.value) == "twice.jsonl: the file has two baselines of the test 'test_x.py::test_one'"

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
+from statsmodels.stats.inter_rater import cohens_kappa
 
-from llmtest import ScriptedChatModel, structured
-from llmtest.errors import ScorerError
+from llmtest import ScriptedChatModel, record, structured
+from llmtest.errors import CalibrationError, DatasetError, ScorerError
+from llmtest.evals.datasets import Dataset
 from llmtest.evals.intervals import Interval, clopper_pearson, mcnemar
-from llmtest.evals.judges import Bias, Rate, calibrate, pad, position_bias, verbosity_bias
+from llmtest.evals.judges import (
+    Bias,
+    Calibration,
+    Rate,
+    calibrate,
+    labelled_hash,
+    labelled_runs,
+    pad,
+    position_bias,
+    verbosity_bias,
+)
+from llmtest.evals.model_judge import judge
 from llmtest.evals.scores import Case, CaseRun, Score
+from llmtest.events.words import FrozenDict
 
 
 def runs(number: int, output: Any = "x") -> list[CaseRun]:
@@ -64,12 +82,173 @@ def test_a_scripted_model_is_a_judge_without_a_network() -> None:
     assert calibrate(judge, [(first, True), (second, False)]).agreement == Rate(2, 2, 0.95)
 
 
-def test_a_judge_that_raises_fails_the_run() -> None:
-    def judge(run: CaseRun) -> bool:
+def test_a_judge_that_gives_no_verdict_is_wrong_whatever_people_say() -> None:
+    def silent(run: CaseRun) -> bool:
         raise TimeoutError
 
+    def asserting(run: CaseRun) -> bool:
+        assert run.case.inputs == 0
+        return True
+
     first, second = runs(2)
-    assert calibrate(judge, [(first, True), (second, False)]).false_fails == ("c0",)
+    none, good = (calibrate(judge, [(first, True), (second, False)]) for judge in (silent, asserting))
+    assert (none.agreement.count, none.kappa, none.no_verdicts) == (0, -1, ("c0", "c1"))
+    assert (none.false_fails, none.false_passes, none.wrong_without_verdict) == (("c0",), (), 1)
+    assert str(none).endswith("\nno verdict  2: `c0`, `c1`")
+    assert none.kappa_interval.low == -1 < none.kappa_interval.high
+    assert (good.agreement.count, good.kappa, good.no_verdicts) == (2, 1, ())
+
+
+# -- kappa
+
+
+def as_table(numbers: tuple[int, int, int, int]) -> list[list[int]]:
+    both_pass, only_judge, only_people, both_fail = numbers
+    return [[both_pass, only_judge], [only_people, both_fail]]
+
+
+@pytest.mark.parametrize(
+    "numbers", [(20, 5, 10, 15), (45, 15, 25, 15), (25, 35, 5, 35), (180, 12, 9, 99), (400, 3, 8, 40), (5, 5, 5, 5)]
+)
+def test_kappa_is_that_of_statsmodels_and_its_interval_a_little_wider(numbers: tuple[int, int, int, int]) -> None:
+    expected = cohens_kappa(as_table(numbers))
+
+    found = calibrate(*table(*numbers))
+
+    assert found.kappa == pytest.approx(expected.kappa, abs=1e-12)
+    width = expected.kappa_upp - expected.kappa_low
+    assert found.kappa_interval.low < expected.kappa < found.kappa_interval.high
+    assert width < found.kappa_interval.high - found.kappa_interval.low < 2.1 * width
+
+
+def kappa_of(sensitivity: float, specificity: float, passing: float) -> float:
+    """Kappa by its definition, from the four probabilities."""
+    both_pass, both_fail = passing * sensitivity, (1 - passing) * specificity
+    judge_passes = both_pass + (1 - passing) * (1 - specificity)
+    chance = passing * judge_passes + (1 - passing) * (1 - judge_passes)
+    return (both_pass + both_fail - chance) / (1 - chance)
+
+
+@pytest.mark.parametrize(
+    ("size", "passes", "sensitivity", "specificity"),
+    [(20, 10, 0.9, 0.8), (50, 40, 0.95, 0.6), (30, 6, 0.99, 0.99), (8, 4, 0.5, 0.5)],
+)
+def test_the_interval_of_kappa_holds_the_true_one_as_often_as_it_says(
+    size: int, passes: int, sensitivity: float, specificity: float
+) -> None:
+    """All outcomes, each with its probability: no simulation."""
+    true, held = kappa_of(sensitivity, specificity, passes / size), 0.0
+    for hits in range(passes + 1):
+        for wrong in range(size - passes + 1):
+            rates = (
+                Rate(size - wrong - passes + hits, size, 0.95),
+                Rate(wrong, size - passes, 0.95),
+                Rate(passes - hits, passes, 0.95),
+            )
+            chance = stats.binom.pmf(hits, passes, sensitivity) * stats.binom.pmf(wrong, size - passes, 1 - specificity)
+            held += chance * (true in Calibration(rates[0], 0.0, *rates[1:]).kappa_interval)
+
+    assert held >= 0.95
+
+
+# -- files
+
+
+def test_a_calibration_is_written_and_read(tmp_path: Path) -> None:
+    model = ScriptedChatModel(structured({"why": "", "passed": True}), structured({"why": "", "passed": True}))
+    first, second = runs(2)
+    calibration = calibrate(judge(model, "rubric"), [(first, True), (second, False)])
+
+    calibration.save(tmp_path / "kept.json")
+
+    assert Calibration.load(tmp_path / "kept.json") == calibration
+    assert set(calibration.judge) == {"rubric", "model", "model_name"}
+    assert calibration.labelled == labelled_hash([(second, False), (first, True)])
+    assert calibration.labelled != labelled_hash([(second, True), (first, True)])
+
+
+def test_the_tree_of_a_labelled_run_is_part_of_it() -> None:
+    with record() as recording:
+        ScriptedChatModel("Hello").invoke("hi")
+    (one,) = runs(1)
+
+    assert labelled_hash([(one, True)]) != labelled_hash([(replace(one, recording=recording), True)])
+
+
+WHOLE = json.loads(
+    '{"llmtest_calibration": 1, "agreement": {"count": 1, "total": 2, "confidence": 0.95}, "kappa": 0,'
+    ' "false_pass": {"count": 1, "total": 1, "confidence": 0.95}, "false_fail": {"count": 0, "total": 1, "confidence": 0.95},'
+    ' "false_passes": [], "false_fails": [], "no_verdicts": [], "judge": {}, "labelled": ""}'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "x.json: this is no calibration: JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
+        ("[]", "x.json: this is no calibration: TypeError: pop expected at most 1 argument, got 0"),
+        ("{}", "x.json: this is no calibration: KeyError: 'llmtest_calibration'"),
+        ('{"llmtest_calibration": 2}', "x.json: the calibration has the format 2; this version of llmtest knows 1"),
+        ('{"llmtest_calibration": 1}', "x.json: this is no calibration: KeyError: 'agreement'"),
+        (
+            json.dumps(WHOLE | {"agreement": {"count": 3, "total": 2, "confidence": 0.95}}),
+            "x.json: this is no calibration: ValueError: `agreement` is no rate",
+        ),
+        (
+            json.dumps(WHOLE | {"agreement": {"count": 2, "total": 2, "confidence": 0.95}}),
+            "x.json: this is no calibration: ValueError: its numbers contradict one another",
+        ),
+    ],
+)
+def test_a_file_that_is_no_calibration_is_an_error(
+    text: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.json").write_text(text)
+
+    with pytest.raises(CalibrationError) as caught:
+        Calibration.load("x.json")
+
+    assert (
+        str(caught.value).partition("this is no calibration: TypeError")[0]
+        == error.partition("this is no calibration: TypeError")[0]
+    )
+
+
+def test_a_calibration_that_cannot_be_kept_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    function = calibrate(*table(2, 1, 1, 2))
+
+    with pytest.raises(CalibrationError) as plain:
+        function.save("x.json")
+    with pytest.raises(CalibrationError) as written:
+        replace(function, judge=FrozenDict({"rubric": "r"})).save("no/x.json")
+
+    assert str(plain.value) == (
+        "the calibration of a judge that is a plain function cannot be kept: it does not tell its rubric and its model\n"
+        "  make the judge with `judge(model, rubric)`, or give `qualify` the labelled runs"
+    )
+    assert str(written.value) == "no/x.json: the calibration cannot be written: No such file or directory"
+
+
+@pytest.mark.parametrize("label", [True, False, "yes", "No", "TRUE"])
+def test_labelled_runs_stand_in_a_dataset(label: bool | str) -> None:
+    dataset = Dataset([{"id": "a", "inputs": "x", "metadata": {"output": "y", "passes": label}}])
+
+    ((run, passes),) = labelled_runs(dataset)
+
+    assert (run.case, run.output, passes) == (dataset[0], "y", str(label).lower() in ("true", "yes"))
+
+
+@pytest.mark.parametrize("metadata", [{}, {"output": "y"}, {"passes": True}, {"output": "y", "passes": "perhaps"}])
+def test_a_case_that_is_no_labelled_run_is_an_error(metadata: dict[str, Any]) -> None:
+    with pytest.raises(DatasetError) as caught:
+        labelled_runs(Dataset([{"id": "a", "inputs": "x", "metadata": metadata}]))
+
+    assert str(caught.value) == (
+        "the case 'a' of dataset is no labelled run: its `metadata` has the `output` of a program, and whether it `passes`, true"
+        f" or false; got {metadata!r}"
+    )
 
 
 # -- biases

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from llmtest.evals.intervals import clopper_pearson
-from llmtest.evals.verdicts import Method, Outcome, Requirement
+from llmtest.evals.verdicts import Method, Outcome, Requirement, Tally, judge_set
 
 EXACT, WILSON, SEQUENCE = (Requirement(0.9, method=method) for method in ("exact", "wilson", "sequence"))
 
@@ -313,3 +313,93 @@ def test_a_requirement_that_makes_no_sense_is_an_error(ask: Callable[[], object]
         ask()
 
     assert str(caught.value) == text
+
+
+# -- one case of a set, and the set
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "repeats", "settled_after"),
+    [
+        ("1111111111", 10, None),  # ten passes decide nothing about 90 %
+        ("1010000000", 10, 6),  # four have failed: six of ten can pass at most
+        ("0000000000", 10, 4),
+        ("1" * 100, 100, 96),  # four more may fail
+        ("0" + "1" * 99, 100, 97),
+    ],
+)
+def test_a_case_stops_when_its_verdict_is_certain(outcomes: str, repeats: int, settled_after: int | None) -> None:
+    tally = Tally(Requirement(0.9), repeats)
+    settled = None
+    for number, passed in enumerate(outcomes):
+        tally.add(number, passed == "1")
+        settled = number + 1 if settled is None and tally.is_settled else settled
+
+    assert settled == settled_after
+    if settled_after is None:
+        assert tally.verdict == Requirement(0.9).judge(outcomes.count("1"), len(outcomes))
+    assert tally.open == 0
+
+
+def test_repeats_count_in_the_order_in_which_they_were_started() -> None:
+    tally = Tally(Requirement(0.9), 10)
+    for number in (5, 4, 3, 2):  # four that failed fast; those before them may all pass
+        tally.add(number, False)
+        assert not tally.is_settled
+    assert tally.verdict.outcome == "fail"  # of what has run
+    tally.add(1, True)
+    assert not tally.is_settled
+    tally.add(0, True)
+
+    assert tally.is_settled
+    assert (tally.passed, tally.total, tally.open) == (2, 6, 4)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_case_of_several_does_not_stop_before_its_whole_plan_is_certain(alone: bool) -> None:
+    """What it leaves out would count as open for the set, which could then show nothing."""
+    requirement = Requirement(0.9, method="sequence")
+    tally = Tally(requirement, 100, alone=alone)
+    number = 0
+    while not tally.is_settled:
+        tally.add(number, True)
+        number += 1
+
+    assert number == next(n for n in range(200) if requirement.outcome(n, n if alone else 100) == "pass")
+    assert tally.verdict.outcome == "pass"
+    assert tally.open == 100 - number
+
+
+def test_what_a_case_left_out_is_open_for_its_set() -> None:
+    requirement = Requirement(0.9)
+    tallies = [Tally(requirement, 10) for _ in range(20)]
+    for tally in tallies[1:]:
+        for number in range(10):
+            tally.add(number, True)
+    for number in range(4):
+        tallies[0].add(number, False)
+
+    verdict = judge_set(requirement, tallies)
+
+    assert (verdict.passed, verdict.total, verdict.repeats) == (190, 194, 200)
+    assert verdict.interval.low == requirement.interval(190, 200).low
+    assert verdict.interval.high == requirement.interval(196, 200).high
+    assert verdict.outcome == "pass"
+
+
+@pytest.mark.parametrize("rate", [0.9 - 1e-9, 0.9])
+def test_stopping_cases_early_makes_no_verdict_of_a_set_wrong_more_often(rate: float) -> None:
+    """At the bound itself a set passes, or just below it, in at most 2.5 % of all experiments."""
+    draws, requirement, wrong = random.Random(3), Requirement(0.9), 0
+    experiments = 2_000
+    for _ in range(experiments):
+        tallies = [Tally(requirement, 20) for _ in range(10)]
+        for tally in tallies:
+            number = 0
+            while number < 20 and not tally.is_settled:
+                tally.add(number, draws.random() < rate)
+                number += 1
+        outcome = judge_set(requirement, tallies).outcome
+        wrong += outcome == ("pass" if rate < 0.9 else "fail")
+
+    assert wrong / experiments <= 0.025 + 2 * (0.025 / experiments) ** 0.5

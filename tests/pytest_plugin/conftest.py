@@ -13,12 +13,18 @@ from llmtest import ScriptedChatModel, record
 
 # pytester forgets what an inner run in this process has imported; what is imported here is imported once.
 for name in (
+    "llmtest.pytest_plugin.eval_session",
     "llmtest.pytest_plugin.failures",
     "llmtest.pytest_plugin.snapshots",
     "llmtest.trees.around",
     "llmtest.langchain.providers",
     "llmtest.wire.serving",
-    *(f"llmtest.wire.clients.{client}" for client in ("httpx", "urllib3", "aiohttp", "addresses")),
+    *(f"llmtest.wire.clients.{client}" for client in ("httpx", "urllib3", "aiohttp", "addresses", "backoff")),
+    "llmtest.pytest_plugin.fault_items",
+    "llmtest.pytest_plugin.interleavings",
+    "detangle",
+    "llmtest.langchain.injecting",
+    "llmtest.langchain.interrupting",
     "hypothesis.core",
     "hypothesis.strategies",
     "trio",

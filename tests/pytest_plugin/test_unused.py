@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from syrupy.location import PyTestLocation
 
 from tests.pytest_plugin.conftest import Outcome, Suite
 
@@ -144,3 +145,25 @@ def report_of(outcome: Outcome) -> list[str]:
     """The lines of syrupy's report."""
     lines = outcome.text.partition("snapshot report summary")[2].splitlines()[1:]
     return list(itertools.takewhile(lambda line: not line.startswith("="), lines))
+
+
+MANY = """
+import pytest
+
+@pytest.mark.parametrize("n", range(20))
+def test_it(n, llm_snapshot):
+    assert "a" == llm_snapshot
+"""
+
+
+@pytest.mark.parametrize("on_workers", [False, True])
+def test_no_test_is_searched_for_a_snapshot_that_was_compared(suite: Suite, on_workers: bool, monkeypatch) -> None:
+    """Where files are named, syrupy looks for the test of each of n snapshots among n tests."""
+    suite.run(MANY, "--snapshot-update")
+    searched = []
+    monkeypatch.setattr(PyTestLocation, "matches_snapshot_location", lambda self, location: searched.append(location))
+
+    outcome = (suite.run_on_workers if on_workers else suite.run)(None, "test_it.py")
+
+    assert "20 snapshots passed" in outcome.text
+    assert not searched

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import operator
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -249,13 +251,19 @@ class State(TypedDict):
     out: Annotated[list[str], operator.add]
 
 
-def fan_out(model: Any) -> None:
+def fan_out(model: Any, last: str = "") -> None:
+    """Three branches; that of the city `last` begins when another has ended."""
+    ended = threading.Event()
+
     def plan(_: State) -> dict[str, Any]:
         return {"out": [model.invoke("plan").text]}
 
     def work(state: dict[str, Any]) -> dict[str, Any]:
+        if state["city"] == last:
+            ended.wait()
         first = model.invoke(f"Work on {state['city']}.")
         second = model.invoke([("user", f"Work on {state['city']}."), first, ("user", "And more?")])
+        ended.set()
         return {"out": [first.text, second.text]}
 
     def write(_: State) -> dict[str, Any]:
@@ -275,13 +283,15 @@ def keys_of(script: Script) -> list[str]:
     return [str(entry.key) if hasattr(entry, "key") else str(entry) for entry in script.entries]
 
 
-def test_branches_that_a_text_tells_apart_have_it_as_their_key() -> None:
+@pytest.mark.parametrize("last", ["", "Paris"])
+def test_branches_that_a_text_tells_apart_have_it_as_their_key(last: str) -> None:
+    """They stand in the order of the tree, whichever thread began first."""
     model = ScriptedChatModel(
         on(node="plan") >> say("p"),
         on(node="write") >> say("w"),
         *[on(contains=c) >> Script(f"{c} 1", f"{c} 2") for c in ("Paris", "Rome", "Oslo")],
     )
-    recording = play(fan_out, model)
+    recording = play(functools.partial(fan_out, last=last), model)
 
     script = Script.from_recording(recording)
 

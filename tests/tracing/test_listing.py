@@ -213,6 +213,17 @@ def test_diff_of_two_traces(capsys):
     ]
 
 
+def test_diff_of_sessions_with_several_traces_is_one_of_trees(capsys, path):
+    with Store(path) as store:
+        for name, city in (("before", "Paris"), ("after", "Rome")):
+            store.keep(name, [recording(40, "Oslo"), recording(41, city)])
+
+    headline, *lines = run(capsys, "diff", "before", "after", code=1).splitlines()
+
+    assert headline == 'tool argument city "Paris" → "Rome" at agent › Model (2 of 16 lines, 1 cause)'
+    assert len([line for line in lines if line.startswith(("-", "+"))]) == 4
+
+
 def test_diff_of_a_file_and_a_trace(capsys, tmp_path):
     text = run(capsys, "show", "paris", "--tree").split("\n", 1)[1].removesuffix("\n")
     (tmp_path / "accepted.tree").write_text(text, "utf-8")
