@@ -165,7 +165,7 @@ def _export_spans(
 
 def _after(before: int, step: Step) -> Step:
     """Return a step that counts on from what earlier files had."""
-    return lambda done, of, note="": step(before + done, 0, note)
+    return lambda done, of, note="": step(before + done, 0)
 
 
 def _take_in(opened: Store, file: BufferedReader[Any], path: Path, session: str | None, step: Step) -> int:
