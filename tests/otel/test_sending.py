@@ -195,7 +195,7 @@ def test_a_queue_that_is_full_drops_and_never_waits(caplog: pytest.LogCaptureFix
         sink.gate.set()
         counts = exporting.close()
 
-    assert dropped >= 16
+    assert dropped >= 14  # at most three wait, and at most three were taken before they met the gate
     assert counts.sent + counts.dropped == 20
     assert "the queue of 3 spans is full, because a backend takes them too slowly" in caplog.text
 
@@ -214,13 +214,15 @@ def test_an_error_of_ours_does_not_break_the_program(monkeypatch: pytest.MonkeyP
     assert "KeyError: 'ours'" in caplog.text
 
 
-def test_what_comes_after_the_end_is_dropped() -> None:
+def test_what_comes_after_the_end_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     exporting = export(Sink())
     exporting.close()
-    exporting.put(traces()[0])
+    with caplog.at_level(logging.WARNING, "llmtest"):
+        exporting.put(traces()[0])
 
     assert exporting.is_closed
     assert exporting.counts.dropped == 1
+    assert "the export is closed; the program goes on" in caplog.text
 
 
 def test_one_export_serves_all_sessions_with_the_same_url() -> None:
