@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.coverage.compare import Change as Change, compare as compare
+    from llmtest.coverage.differences import Change as Change, compare as compare
     from llmtest.coverage.data import CoverageData as CoverageData, combine as combine, load as load
     from llmtest.coverage.hits import Hits as Hits, Meeting as Meeting
     from llmtest.coverage.items import Inventory as Inventory, Item as Item

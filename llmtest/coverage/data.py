@@ -67,6 +67,11 @@ class Writer:
         self._write({"programs": list(labels)})
         self._file.flush()
 
+    def note_problem(self, text: str) -> None:
+        """Write why this process could not do all of its work. The report says so, and fails."""
+        self._write({"problem": text})
+        self._file.flush()
+
     def close(self) -> None:
         self._file.close()
 
@@ -74,12 +79,13 @@ class Writer:
         if inventory.changes == self._changes:
             return
         self._changes = inventory.changes
+        new = []
         for item in inventory:
             if self._written.get(item.id) is not item:
                 self._written[item.id] = item
-                self._numbers[item.id] = len(self._numbers) if item.id not in self._numbers else self._numbers[item.id]
-                fields = (item.program, item.kind, item.name, item.subject, item.act, item.place, item.unknown)
-                self._write({"number": self._numbers[item.id], "item": fields})
+                number = self._numbers.setdefault(item.id, len(self._numbers))
+                new.append([number, item.program, item.kind, item.name, item.subject, item.act, item.place, item.unknown])
+        self._write({"items": new})
 
     def _bits(self, ids: Iterable[str]) -> str:
         bits = 0
@@ -98,6 +104,7 @@ class Section:
     items: dict[int, Item] = field(default_factory=dict)
     tests: list[tuple[str, int, int]] = field(default_factory=list)
     programs: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def ids(self, bits: int) -> Iterator[str]:
         """Yield the ids of the items whose bits are set."""
@@ -126,6 +133,8 @@ class CoverageData:
         self.ambiguous = maybe - self.hits
         self.programs = {label for section in self.sections for label in section.programs}
         """The labels of the programs that the user has named; if there are any, no others count."""
+        self.problems = list(dict.fromkeys(text for section in self.sections for text in section.problems))
+        """Why processes could not do all of their work."""
 
     @property
     def tests(self) -> int:
@@ -226,8 +235,10 @@ def _take(sections: list[Section], line: dict[str, Any]) -> None:
     if "hit" in line:
         maybe = line.get("maybe")
         sections[-1].tests.append((line.get("test", ""), int(line["hit"], 16), int(maybe, 16) if maybe else 0))
-    elif "item" in line:
-        sections[-1].items[line["number"]] = _item(*line["item"])
+    elif "items" in line:
+        sections[-1].items.update((number, _item(*fields)) for number, *fields in line["items"])
+    elif "problem" in line:
+        sections[-1].problems.append(line["problem"])
     elif "programs" in line:
         sections[-1].programs += line["programs"]
     elif line[MARK] > VERSION:

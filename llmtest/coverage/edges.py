@@ -108,10 +108,11 @@ class _Step:
     def edges(self, done: Sequence[Run], *, handed_off: bool) -> Iterator[tuple[Item, bool]]:
         known: set[str] = set()
         pushes: Counter[str] = Counter()
-        for source, target in sorted(self.program.edges):
-            if source in self.sources and self._leads_to(target):
-                known.add(target)
-                yield self._edge(source, target), True
+        for source in self.sources:
+            for target in self.program.targets.get(source, ()):
+                if self._leads_to(target):
+                    known.add(target)
+                    yield self._edge(source, target), True
         for run in done:
             for target, is_send in self._told_by(run, handed_off):
                 if is_send:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llmtest.coverage import items
 from llmtest.coverage.edges import edges_of
@@ -68,6 +68,16 @@ class _GraphRun:
         return self.resume is not None
 
 
+class _Place(NamedTuple):
+    """A run, and where it is: the run around it, its program, the node `site`, and the run of the graph."""
+
+    run: Run
+    around: Run | None = None
+    program: Program | None = None
+    site: str = ""
+    graph: _GraphRun | None = None
+
+
 class Hits:
     """The items that the runs of one test show; the items of all programs that it meets go into `inventory`.
 
@@ -100,8 +110,15 @@ class Hits:
         """Judge runs without a parent, and all runs inside them, in the order in which they started."""
         # LangChain gives what `with_fallbacks` runs the parent of the whole, and a call with `callbacks=[]` no parent.
         self._nesting = Nesting(roots)
-        for root in self._nesting.inside(None):
-            self._visit(root, None, None, "", None)
+        todo: list[_Place | _GraphRun] = [_Place(root) for root in reversed(self._nesting.inside(None))]
+        while todo:  # no recursion: runs may be nested deeper than Python calls functions
+            here = todo.pop()
+            if isinstance(here, _GraphRun):
+                self._end(here)
+                continue
+            inner = self._visit(here)
+            todo += [inner.graph] if inner.graph is not None and inner.graph is not here.graph else []
+            todo += [_Place(child, *inner[1:]) for child in reversed(self._nesting.inside(here.run))]
 
     def _hit(self, item: Item) -> None:
         self.inventory.add(item)
@@ -109,7 +126,9 @@ class Hits:
 
     # -- the walk
 
-    def _visit(self, run: Run, around: Run | None, program: Program | None, site: str, graph: _GraphRun | None) -> None:
+    def _visit(self, place: _Place) -> _Place:
+        """Judge one run, and return the place of the runs inside it."""
+        run, around, program, site, graph = place
         own = self._meeting.program_of(run)
         if own is not None:
             program, site = own, ""
@@ -118,23 +137,22 @@ class Hits:
                 self._judge_mode(own, run)
             graph = self._begin(own, run, around) if own.nodes else None
         if program is None:
-            for child in self._nesting.inside(run):
-                self._visit(child, run, None, "", None)
-            return
-        if graph is not None and own is None and _is_node(run, graph.program):
-            site = run.name
-            graph.steps.setdefault(step_of_node(run) or 0, []).append(run)
+            return _Place(run, run)
         if own is None:
-            found = self._meeting.items_of(run, program.label, site)
-            if found and found is not self._added.get(run.name):
-                self._added[run.name] = found
-                for item in found:
-                    self.inventory.add(item)
+            if graph is not None and _is_node(run, graph.program):
+                site = run.name
+                graph.steps.setdefault(step_of_node(run) or 0, []).append(run)
+            self._add_found(run, program, site)
         self._judge(run, around, program, site)
-        for child in self._nesting.inside(run):
-            self._visit(child, run, program, site, graph)
-        if own is not None and graph is not None:
-            self._end(graph)
+        return _Place(run, run, program, site, graph)
+
+    def _add_found(self, run: Run, program: Program, site: str) -> None:
+        """Add the items of an object that was met inside a program, and is in no list of it."""
+        found = self._meeting.items_of(run, program.label, site)
+        if found and found is not self._added.get(run.name):
+            self._added[run.name] = found
+            for item in found:
+                self.inventory.add(item)
 
     def _add_program(self, program: Program) -> None:
         if program not in self._programs:

@@ -128,8 +128,9 @@ def _number(run: Run, prefix: str) -> int:
 
 def pauses(run: Run) -> bool:
     """True if the interrupt of a run came from inside it: from a node, or a tool."""
-    return run.ended == "paused" and (
-        run.kind == "tool" or any(tag.startswith("graph:step:") for tag in run.tags) or any(map(pauses, run.children))
+    return any(
+        inner.ended == "paused" and (inner.kind == "tool" or any(tag.startswith("graph:step:") for tag in inner.tags))
+        for inner in run.walk()
     )
 
 

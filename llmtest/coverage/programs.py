@@ -136,6 +136,14 @@ class Program:
     """The inventory that has its items already."""
 
     @cached_property
+    def targets(self) -> dict[str, list[str]]:
+        """The targets of the static edges, by the node that they lead away from."""
+        found: dict[str, list[str]] = {}
+        for source, target in sorted(self.edges):
+            found.setdefault(source, []).append(target)
+        return found
+
+    @cached_property
     def silent_ends(self) -> dict[str, set[str]]:
         """The targets of the branches that make no run, by the node that they lead away from."""
         found: dict[str, set[str]] = {}

@@ -156,8 +156,9 @@ class Report:
         unused = [exclude.pattern for exclude in self.excludes if exclude.pattern not in self._used]
         ids = [row.item.id for row in rows]
         hints = [f"no item matches the exclude {pattern!r}{did_you_mean(pattern, ids)}" for pattern in unused]
-        needless = [row.item.id for row in rows if row.state == "excluded" and row.item.id in self.data.hits]
-        hints += [f"{item_id} is excluded, and a test hits it" for item_id in needless if "*" not in item_id][:5]
+        exact = {exclude.pattern for exclude in self.excludes}  # a pattern with `*` may well mean items that are hit, too
+        needless = [item_id for item_id in ids if item_id in exact and item_id in self.data.hits]
+        hints += [f"{item_id} is excluded, and a test hits it" for item_id in needless]
         absent = sorted(self.data.programs - {item.program for item in self.data.inventory})
         return [*torn, *hints, *(f"the program {label} has no items" for label in absent)]
 

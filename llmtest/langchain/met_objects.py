@@ -121,6 +121,9 @@ class Meeting:
         self._last: tuple[Run | None, Met | None] = (None, None)
         self._reader = reader
         self._named = named
+        # The objects live as long as `met`, which is as long as this: by their ids, a look-up takes a part of the time.
+        self._parts: dict[int, Component | None] = {}
+        self._items: dict[tuple[int, str, str], Sequence[Item]] = {}
 
     def _met(self, run: Run) -> Met | None:
         if self._last[0] is not run:  # each run is asked about several times in a row, and the hash of its id is slow
@@ -140,11 +143,21 @@ class Meeting:
 
     def component_of(self, run: Run) -> Component | None:
         met = self._met(run)
-        return None if met is None else self._reader.component(met.item)
+        if met is None:
+            return None
+        key = id(met.item)
+        if key not in self._parts:
+            self._parts[key] = self._reader.component(met.item)
+        return self._parts[key]
 
     def items_of(self, run: Run, program: str, site: str) -> Sequence[Item]:
         met = self._met(run)
-        return () if met is None else self._reader.items_of(met.item, program, site)
+        if met is None:
+            return ()
+        key = (id(met.item), program, site)
+        if key not in self._items:
+            self._items[key] = self._reader.items_of(met.item, program, site)
+        return self._items[key]
 
     def mode_of(self, run: Run) -> str:
         met = self._met(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, get_type_hints
@@ -18,6 +19,15 @@ from llmtest.coverage.suggest import Entry
 from llmtest.errors import CoverageError
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.used_objects import is_graph
+
+
+def loaded_object(line: str) -> object:
+    """Return what `module:object` names if its module is imported already; None if it is not, or has no such object."""
+    module, _, path = line.partition(":")
+    found: object = sys.modules.get(module)
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found
 
 
 def named_object(line: str) -> object:

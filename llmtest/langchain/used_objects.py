@@ -86,6 +86,10 @@ def used_by(function: Any) -> list[object]:
         found = []
     parts = [part for value in (*own, *found) for part in (value if isinstance(value, list | tuple) else [value])]
     parts += [part for value in (*own, *found) if isinstance(value, dict) for part in value.values()]
+    parts = [
+        getattr(part, "__self__", part) if isinstance(part, MethodType) and isinstance(part.__self__, Runnable) else part
+        for part in parts
+    ]
     return [
         part for part in parts if isinstance(part, Runnable | FunctionType | MethodType) or type(part).__name__ == "_TaskFunction"
     ]

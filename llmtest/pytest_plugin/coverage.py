@@ -24,7 +24,7 @@ from llmtest.coverage.report import Exclude, Report, parse_excludes, parse_limit
 from llmtest.errors import CoverageError
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.met_objects import Meeting, MetObjects
-from llmtest.langchain.named_programs import named_object
+from llmtest.langchain.named_programs import loaded_object, named_object
 from llmtest.langchain.watch import Watch
 from llmtest.pytest_plugin.arguments import coverage_folder
 from llmtest.trees.pending import write_text
@@ -94,10 +94,15 @@ class CoveredTests:
                 return (yield)
         finally:
             watch.close()
-            self._write(item.nodeid, watch, met)
+            try:
+                self._write(item.nodeid, watch, met)
+            except Exception as error:  # the session goes on: its report says so, and fails
+                problem = f"what {item.nodeid} hits cannot be told: {type(error).__name__}: {error}"
+                self._writer.note_problem(masks.table().without_secrets(problem))
 
     def _write(self, nodeid: str, watch: Watch, met: MetObjects) -> None:
-        hits = Hits(Meeting(met, self._reader), self._inventory)
+        named = [item for item in map(loaded_object, self._objects) if item is not None]
+        hits = Hits(Meeting(met, self._reader, named), self._inventory)
         hits.add(watch.read_roots())
         name = masks.table().without_secrets(nodeid) if self._has_tests else ""
         self._writer.add(self._inventory, hits.hits, hits.ambiguous, name)
@@ -107,7 +112,11 @@ class CoveredTests:
         """Read the programs that the user has named: only now, so that nothing of them is imported before the tests do it."""
         labels: list[str] = []
         for line in self._objects if not session.config.option.collectonly else ():
-            programs = list(self._reader.inside(named_object(line)))
+            try:
+                programs = list(self._reader.inside(named_object(line)))
+            except CoverageError as error:
+                self._writer.note_problem(str(error))
+                continue
             labels += [program.label for program in programs]
             for item in [item for program in programs for item in program.items()] + list(programs[0].mode_items()):
                 self._inventory.add(item)
@@ -140,11 +149,12 @@ class CoverageReport:
         try:
             report = Report(data.load([self._folder]), self._excludes)
             self._lines = [line for kind, path in self._reports for line in self._told(report, kind, path)]
-            broken = report.broken_limits(self._limits)
+            broken = report.data.problems or report.broken_limits(self._limits)
         except (CoverageError, OSError) as error:  # the tests have run: their results must not be lost with it
             self._lines, broken = [(f"ERROR: {error}", "31")], [str(error)]
         else:
-            self._lines += [(f"FAIL: {sentence}", "31") for sentence in broken]
+            word = "ERROR" if report.data.problems else "FAIL"
+            self._lines += [(f"{word}: {sentence}", "31") for sentence in broken]
         if broken and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -9,7 +9,7 @@ import pytest
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Command, Send
+from langgraph.types import Command, Send, interrupt
 
 from tests.support.covering import Covered
 
@@ -239,3 +239,26 @@ def test_a_command_with_literals_declares_its_edges() -> None:
 
     assert found.hits("edges") == {"__start__->choose", "choose->a", "choose->b"}
     assert found.missed("edges") == set()
+
+
+def test_a_node_beside_the_one_that_waits_has_led_on_when_the_graph_goes_on() -> None:
+    def ask(state: State) -> State:
+        return {"log": [str(interrupt("sure?"))]}
+
+    made = graph("a", "c", "d")
+    made.add_node(ask)
+    made.add_edge(START, "a")
+    made.add_edge(START, "ask")
+    made.add_edge("a", "c")
+    made.add_edge("ask", "d")
+    compiled = made.compile(name="g", checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+
+    def work() -> None:
+        compiled.invoke({"log": []}, config)
+        compiled.invoke(Command(resume="yes"), config)
+
+    found = Covered(work, program="g")
+
+    assert found.hits("edges") == {"__start__->a", "__start__->ask", "a->c", "ask->d"}
+    assert found.hits("interrupts") == {"ask.raised", "ask.resumed"}

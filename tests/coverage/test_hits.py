@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.callbacks import CallbackManager
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
@@ -140,3 +141,14 @@ def test_a_model_that_fails_has_failed() -> None:
 
     assert found.hits("models") == {"model.error"}
     assert found.hits("nodes") == {"model"}
+
+
+def test_runs_may_be_nested_deeper_than_python_calls_functions() -> None:
+    def work() -> None:
+        runs = [CallbackManager.configure().on_chain_start({"name": "outer"}, {})]
+        for _ in range(3_000):
+            runs.append(runs[-1].get_child().on_chain_start({"name": "inner"}, {}))
+        for run in reversed(runs):
+            run.on_chain_end({})
+
+    assert Covered(work).all_hits == set()

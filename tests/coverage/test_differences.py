@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmtest.coverage import items
-from llmtest.coverage.compare import compare
 from llmtest.coverage.data import Writer, load
+from llmtest.coverage.differences import compare
 from llmtest.coverage.items import Inventory
 from llmtest.coverage.report import Report
 
