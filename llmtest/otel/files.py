@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import marshal
+import re
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -71,7 +72,7 @@ def is_spans(file: IO[bytes]) -> bool:
     if _is_ours(head):
         return False
     is_text = head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"{", b"["))
-    return any(name in head for name in (*_OTLP, *_FOREIGN)) if is_text else head[:1] in (b"\x00", b"\n") and len(head) > 1
+    return any(name in head for name in (*_OTLP, *_FOREIGN)) if is_text else _PROTOBUF.match(head) is not None
 
 
 def _is_ours(head: bytes) -> bool:
@@ -103,9 +104,10 @@ def read(file: IO[bytes], where: str) -> Iterator[tuple[Trace, Rows]]:
         recording = recording_of(spans)
         for trace in traces_of(recording) if recording is not None else ():
             try:
-                yield trace, rows(trace)
+                made = rows(trace)
             except (StoreError, RecursionError) as error:
                 raise OtelError(f"{where}, trace {spans[0].trace_id}: {clip(str(error), 200)}") from None
+            yield trace, made
             count += 1
     if not count:
         raise OtelError(f"{where}: no span in it says anything of models, tools, retrievers or agents")
@@ -140,6 +142,8 @@ def read_spans(file: IO[bytes], where: str) -> Iterator[Span]:
         text.detach()  # the file is its opener's to close
 
 
+_PROTOBUF: Final = re.compile(rb"(?s:\x00.{3})?\n[\x80-\xff]{0,4}[\x00-\x7f][\n\x12\x1a]")
+"""A request of OTLP: a length in four bytes or none, then the tag of its first field, the length of that, and a tag within."""
 _OTLP: Final = (b'"resourceSpans"', b'"scopeSpans"', b'"traceID"', b'"batches"')
 _FOREIGN: Final = (b'"run_type"', b'"traceId"', b'"observations"')
 

@@ -201,16 +201,17 @@ class LiveExport:
             self._lost(1, f"{type(error).__name__}: {error}")
             return
         with self._changed:
-            if self._over.is_set() or self._waiting + len(spans) > self._room:
-                self.counts.dropped += len(spans)
-                is_full = True
-            else:
+            has_room = self._waiting + len(spans) <= self._room
+            if has_room and not self._over.is_set():
                 self._queue.append(spans)
                 self._waiting += len(spans)
-                is_full = False
                 self._start()
                 self._changed.notify_all()
-        if is_full:
+                return
+            self.counts.dropped += len(spans)
+        if has_room:
+            self._warn("the export is closed")
+        else:
             self._warn(f"the queue of {self._room:,} spans is full, because {self.where} takes them too slowly")
 
     def _start(self) -> None:

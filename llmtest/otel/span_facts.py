@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from llmtest.events.callbacks import RunKind
 from llmtest.events.usage import read_usage
-from llmtest.events.words import EMPTY, Document, Failure, FrozenDict, FrozenList, Message, Usage
+from llmtest.events.words import EMPTY, Document, Ended, Failure, FrozenDict, FrozenList, Message, Usage
 from llmtest.otel import conventions as names
 from llmtest.otel.conventions import Langfuse, LangSmith, Older, OpenInference, Own, Traceloop
 from llmtest.otel.messages import freeze, frozen_content, read_json, read_messages, read_tools, role_of, text_of_value
@@ -58,7 +58,8 @@ def facts_of(span: Span) -> SpanFacts:
         return facts
     facts.metadata = _metadata(told)
     facts.tags, facts.metadata = _tags(told, facts)
-    facts.ended = str(told.get(Own.ENDED, "ended"))
+    ended = str(told.get(Own.ENDED))
+    facts.ended = ended if ended in _FAILED or ended == "open" else "ended"
     facts.cached = told.get(Own.CACHED) is True
     _READERS[kind](span, facts)
     return facts
@@ -130,8 +131,8 @@ def _error(span: Span) -> Failure | None:
     about = exception or {}
     kind = _text(told, names.ERROR_TYPE) or _text(about, names.EXCEPTION_TYPE) or _type_in(span.message) or "Error"
     message = _text(about, names.EXCEPTION_MESSAGE) or _text(told, Langfuse.STATUS) or span.message
-    ended = told.get(Own.ENDED)
-    return Failure(kind.rpartition(".")[2], message, ended if ended in _FAILED else "error")
+    ended = str(told.get(Own.ENDED))
+    return Failure(kind.rpartition(".")[2], message, cast("Ended", ended) if ended in _FAILED else "error")
 
 
 _FAILED: Final = frozenset({"cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule"})

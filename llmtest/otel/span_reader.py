@@ -134,7 +134,7 @@ class _TraceReader:
         for span in spans:
             known = self.nodes.get(span.span_id)
             if known is None:
-                self.nodes[span.span_id] = Node(span, facts_of(span), self._run_id(span))
+                self.nodes[span.span_id] = Node(span, self._facts(span), self._run_id(span))
             elif known.span != span:
                 self._note(f"another span with the id {span.span_id}")
         self.several = len({span.source for span in spans}) > 1
@@ -175,6 +175,14 @@ class _TraceReader:
         for call in self.lost:
             recording.note_unseen(call)
         return recording
+
+    def _facts(self, span: Span) -> SpanFacts:
+        """Return what a span says. One whose attributes are of wrong types says nothing, and that is noted."""
+        try:
+            return facts_of(span)
+        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError):
+            self._note(f"what span {span.span_id} says, whose attributes are of wrong types,")
+            return SpanFacts("chain", span.name)
 
     def _run_id(self, span: Span) -> UUID:
         own = span.attributes.get(Own.RUN_ID)

@@ -136,3 +136,13 @@ def test_a_text_that_only_begins_like_json_is_a_text() -> None:
     assert read_json("[" * 100_000) == "[" * 100_000
     assert read_json("true") is True
     assert read_json("12") == "12"
+
+
+def test_blocks_that_no_part_is_for_are_kept() -> None:
+    image = {"type": "image_url", "image_url": {"url": "http://x"}}
+
+    (message,) = read_messages([{"role": "user", "content": [image, {"type": "text", "text": "see"}]}])
+
+    assert message.content == [image, {"type": "text", "text": "see"}]
+    assert written(message)["parts"] == [image, {"type": "text", "content": "see"}]
+    assert read_messages([written(message)])[0].content == [image, {"type": "text", "text": "see"}]

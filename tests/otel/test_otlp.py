@@ -230,3 +230,18 @@ def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest
         assert str(error.value) == (
             "the package opentelemetry-exporter-otlp-proto-http is not installed\n  pip install 'llmtest-kit[otel]'"
         )
+
+
+def test_values_of_attributes_that_are_no_plain_ones_are_written_as_they_can_be() -> None:
+    told = {"map": {"a": 1}, "nan": float("nan"), "other": b"x"}
+
+    (span,) = read(write_json([Span(TRACE, SPAN, None, "x", 1, 2, attributes=told)]))
+
+    assert str(span.attributes["nan"]) == "nan"
+    assert (span.attributes["map"], span.attributes["other"]) == ({"a": 1}, "b'x'")
+
+
+def test_a_list_of_spans_that_does_not_end() -> None:
+    with pytest.raises(OtelError, match=r"^spans.json, character \d+: the list of spans is cut off here$"):
+        read(of(as_json())[:-6])
+    assert read('{"resourceSpans": [{"scopeSpans": [{"spans": null}]}]}') == []

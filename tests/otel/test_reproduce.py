@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -110,3 +111,36 @@ def test_a_call_that_is_still_open_makes_no_test() -> None:
 
     with pytest.raises(OtelError, match=r"^no script can be made of the trace: the chat run `gpt-5` is still open"):
         reproduce(recording, "x", "y")
+
+
+def test_types_of_arguments_come_from_what_was_given_where_no_schema_is_told(pytester: pytest.Pytester) -> None:
+    calls = [
+        {
+            "role": "assistant",
+            "parts": [{"type": "tool_call", "id": "c", "name": "pay", "arguments": {"amount": 1.5, "to": ["x"]}}],
+        }
+    ]
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5"}
+    pay = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "pay", "gen_ai.tool.call.id": "c"}
+    read = [*calls, {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c", "response": "paid"}]}]
+    done = [{"role": "assistant", "parts": [{"type": "text", "content": "Done."}]}]
+    (recording,) = recordings_of(
+        [
+            span("agent", 1, told={"gen_ai.operation.name": "invoke_agent"}),
+            span("chat", 2, 1, told={**chat, "gen_ai.output.messages": json.dumps(calls)}),
+            span(
+                "pay",
+                3,
+                1,
+                told={**pay, "gen_ai.tool.call.arguments": '{"amount": 1.5, "to": ["x"]}', "gen_ai.tool.call.result": "paid"},
+            ),
+            span(
+                "chat", 4, 1, told={**chat, "gen_ai.input.messages": json.dumps(read), "gen_ai.output.messages": json.dumps(done)}
+            ),
+        ]
+    )
+
+    made = reproduce(recording, "paying", "trace 3")
+
+    assert "'pay': {'amount': float, 'to': object}," in made.files["test_paying.py"]
+    run(made.files, pytester).assert_outcomes(passed=1)

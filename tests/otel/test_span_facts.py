@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmtest.events.words import Document, FrozenDict, Message, Usage
+from llmtest.events.words import Document, FrozenDict, Message, ToolCall, Usage
 from llmtest.otel.span_facts import UNKNOWN, SpanFacts, facts_of
 from llmtest.otel.spans import Span, SpanEvent
 
@@ -227,3 +227,34 @@ def test_the_conversation_of_an_agent_is_its_input_and_its_answer() -> None:
     assert found.input == {"messages": [Message("human", "hi")]}
     assert found.output == {"messages": [Message("ai", "hello")]}
     assert facts({**told, "final_result": "7"}).output == "7"
+
+
+def test_messages_of_an_early_openllmetry() -> None:
+    told = {
+        "llm.request.type": "chat",
+        "gen_ai.prompt.0.role": "user",
+        "gen_ai.prompt.0.content": "hi",
+        "gen_ai.completion.0.role": "assistant",
+        "gen_ai.completion.0.content": "",
+        "gen_ai.completion.0.tool_calls.0.id": "c1",
+        "gen_ai.completion.0.tool_calls.0.name": "weather",
+        "gen_ai.completion.0.tool_calls.0.arguments": '{"city": "Paris"}',
+        "llm.request.functions.0.name": "weather",
+        "gen_ai.request.temperature": 0.5,
+    }
+
+    found = facts(told)
+
+    assert found.input == [Message("human", "hi")]
+    assert found.output == [Message("ai", "", (ToolCall("weather", FrozenDict(city="Paris"), "c1"),))]
+    assert (found.tools, found.parameters) == ([("weather", {"name": "weather"})], {"temperature": 0.5})
+
+
+def test_a_chain_whose_parts_openllmetry_wraps() -> None:
+    told = {"traceloop.span.kind": "task", "traceloop.entity.input": '{"inputs": "x", "tags": []}'}
+
+    found = facts({**told, "traceloop.entity.output": '{"outputs": {"messages": [{"role": "user", "parts": []}]}, "kwargs": {}}'})
+
+    assert found.input == "x"
+    assert found.output == {"messages": [Message("human", "")]}
+    assert facts({**told, "traceloop.entity.output": '{"output": [1]}'}).output == [1]

@@ -331,3 +331,15 @@ def test_a_recording_of_spans_can_be_counted_and_stored() -> None:
     with count_tokens() as tokens:
         pass
     assert tokens.total_tokens == 0
+
+
+def test_exact_spans_of_which_one_is_missing_are_read_by_the_conventions() -> None:
+    from langchain_core.runnables import RunnableLambda
+
+    with record() as recording:
+        RunnableLambda(lambda text: ScriptedChatModel("ok").invoke(text)).invoke("hi")
+    spans = spans_of(recording, Options("exact"))
+
+    assert one(*spans).roots[0].unknown == ()
+    assert one(spans[0]).roots[0].unknown == ["tokens", "notes"]  # the numbers of its events have a gap
+    assert codes(one(spans[1])) == [f"span {spans[0].span_id}"]

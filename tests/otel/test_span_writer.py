@@ -9,8 +9,10 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
 
 from llmtest import Recording, ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, fail, record, reply, say, think
 from llmtest.errors import OtelError
@@ -249,3 +251,47 @@ def test_numbers_and_keys_that_json_does_not_have_are_texts() -> None:
     (span,) = spans_of(recording, Options("messages"))
 
     assert json.loads(span.attributes[Own.INPUT]) == {"n": "nan", "1": "b'x'"}
+
+
+def test_parameters_of_a_request() -> None:
+    with record() as recording:
+        ScriptedChatModel("hi").invoke("hi", stop=["END"], temperature=0, max_tokens=5, seed=7, n=1)
+
+    (span,) = spans_of(recording)
+
+    assert {key.removeprefix("gen_ai.request."): value for key, value in span.attributes.items() if "request" in key} == {
+        "model": "scripted",
+        "stop_sequences": ["END"],
+        "temperature": 0.0,
+        "max_tokens": 5,
+        "seed": 7,
+    }
+    assert isinstance(span.attributes["gen_ai.request.temperature"], float)
+
+
+def test_a_graph_is_a_workflow_and_one_message_a_conversation() -> None:
+    def node(state: MessagesState) -> MessagesState:
+        return {"messages": [("ai", "hello")]}  # type: ignore[typeddict-item]
+
+    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile(name="flow")
+    with record() as recording:
+        graph.invoke({"messages": [("user", "hi")]})
+        RunnableLambda(lambda message: message).invoke(AIMessage("alone"))
+
+    for version, name in (("0.1", "gen_ai.agent.name"), ("1.41", "gen_ai.workflow.name")):
+        spans = spans_of(recording, Options("messages", version))
+        assert (spans[0].name, spans[0].attributes[name]) == ("invoke_workflow flow", "flow")
+        assert json.loads(spans[-1].attributes[Own.INPUT])["parts"] == [{"type": "text", "content": "alone"}]
+
+
+def test_a_retriever_may_return_anything_and_a_model_what_no_part_is_for() -> None:
+    image = [{"type": "image_url", "image_url": {"url": "http://x"}}, {"type": "text", "text": "see"}]
+    with record() as recording:
+        ScriptedChatModel("ok").invoke([HumanMessage(image)])
+
+    (span,) = spans_of(recording, Options("messages"))
+    (flat,) = spans_of(recording, Options("messages", "openinference"))
+
+    (message,) = json.loads(span.attributes["gen_ai.input.messages"])
+    assert message["parts"] == [{"type": "image_url", "image_url": {"url": "http://x"}}, {"type": "text", "content": "see"}]
+    assert flat.attributes["llm.input_messages.0.message.contents.0.message_content.type"] == "image_url"

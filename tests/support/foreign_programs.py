@@ -118,8 +118,6 @@ def langsmith(path: Path) -> None:
         def _persist_run_single(self, run: Any) -> None: ...
         def _update_run_single(self, run: Any) -> None: ...
 
-    from langsmith.run_helpers import tracing_context  # noqa: F401
-
     runs: list[Any] = []
     CONFIG["callbacks"] = [Kept(client=Client(api_url="http://127.0.0.1:9", api_key="none", auto_batch_tracing=False))]
     langchain_agent()
@@ -137,15 +135,6 @@ def pydantic_ai(path: Path) -> None:
     with scripted():
         agent: Any = Agent("openai:gpt-5", tools=[weather], name="forecaster")
         asyncio.run(agent.run("How warm is it in Paris?"))
-    write()
-
-
-def openai_agents(path: Path) -> None:
-    from opentelemetry.instrumentation.genai.openai_agents import OpenAIAgentsInstrumentor
-
-    provider, write = spans_to(path)
-    OpenAIAgentsInstrumentor().instrument(tracer_provider=provider)
-    _run_openai_agents()
     write()
 
 
