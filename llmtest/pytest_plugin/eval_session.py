@@ -28,10 +28,10 @@ from llmtest.core.text import amount, some_names
 from llmtest.errors import ResultsError, StoreError
 from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import Interval
-from llmtest.evals.results import RepeatResult, Results, ResultsWriter, SetHead, SetResults, find_session, sessions_folder
+from llmtest.evals.results import RepeatResult, Results, ResultsWriter, SetHead, SetResults, sessions_folder
 from llmtest.evals.running import Pauses, Spending
 from llmtest.evals.verdicts import Outcome, Requirement, Verdict, judge_set
-from llmtest.pytest_plugin.arguments import session_of
+from llmtest.pytest_plugin.arguments import evals_folder
 from llmtest.pytest_plugin.attempt import place_skip
 from llmtest.pytest_plugin.eval_items import CaseItem
 from llmtest.pytest_plugin.eval_marker import Evaluation, base_of, case_of, generate, set_of
@@ -92,7 +92,7 @@ class EvalSession:
         self._resumed: Results | None = None
         self._tests: set[str] = set()
         self._resume = config.getoption("llmtest_resume")
-        self._folder = self._find_folder()
+        self._folder = evals_folder(config)
         self._writer = ResultsWriter(self._folder, self._worker.get("workerid", "main"))
         self._store = Store(place(config.rootpath))
         self._store_problem = ""
@@ -102,15 +102,6 @@ class EvalSession:
         config.add_cleanup(self._runner.close)
         config.add_cleanup(self._store.close)
         config.add_cleanup(self._writer.close)
-
-    def _find_folder(self) -> Path:
-        root = self._config.rootpath
-        if self._resume is not None:
-            try:
-                return find_session(root, self._resume)
-            except ResultsError as error:
-                raise pytest.UsageError(f"--llmtest-resume: {error}") from None
-        return sessions_folder(root) / session_of(self._config)
 
     # -- collection
 

@@ -368,19 +368,24 @@ def test_a_session_of_another_set_does_not_go_on(suite, change, error):
     assert len((suite.path / "log").read_text().split()) == 30
 
 
-@pytest.mark.parametrize(
-    ("option", "error"),
-    [
-        ("--llmtest-resume", "--llmtest-resume: .llmtest/evals: there are no results of an earlier session"),
-        ("--llmtest-resume=x", "--llmtest-resume: .llmtest/evals: there are no results of an earlier session"),
-    ],
-)
-def test_a_session_that_does_not_exist_is_an_error(suite, option, error):
-    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), option)
+NO_SESSION = "ERROR: --llmtest-resume: .llmtest/evals: there are no results of an earlier session\n"
+BEHIND = "  put the option behind the paths of tests, or write the name of a session after =\n"
 
-    assert outcome.exit_code != 0
-    assert "INTERNALERROR" not in outcome.text + outcome.errors
-    assert error in (outcome.text + outcome.errors).replace(f"{suite.path}/", "")
+
+@pytest.mark.parametrize(
+    ("options", "errors"),
+    [
+        (["--llmtest-resume"], NO_SESSION),
+        (["--llmtest-resume=x"], NO_SESSION),
+        (["--llmtest-resume", "test_it.py::test_it"], NO_SESSION + BEHIND),
+    ],
+    ids=["last", "named", "path"],
+)
+def test_a_session_that_does_not_exist_is_an_error_before_anything_is_collected(suite, options, errors):
+    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), *options)
+
+    assert outcome.exit_code == pytest.ExitCode.USAGE_ERROR
+    assert outcome.errors.replace(f"{suite.path}/", "").rstrip("\n") == errors.rstrip("\n")
 
 
 def test_a_case_that_had_failed_fails_again_from_its_results(suite):
