@@ -400,13 +400,10 @@ class _Repeat:
 def _ended() -> Iterator[None]:
     """Fail the test with the message alone if the evaluation cannot go on."""
     __tracebackhide__ = True
-    problem = ""
     try:
         yield
     except EvaluationError as error:
-        problem = str(error)
-    if problem:
-        pytest.fail(problem, pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _new_tally() -> TokenCount:

@@ -510,6 +510,7 @@ def test_a_price_that_is_not_known_ends_a_set_with_a_limit(suite):
 
     assert outcome.counts == {"failed": 1, "skipped": 1}
     assert "whether the set keeps to max_cost=1 is not known\n  no price for the model 'scripted'" in outcome.text
+    assert "During handling" not in outcome.text
     assert "not run: whether the set keeps to max_cost=1 is not known" in outcome.text
 
 
