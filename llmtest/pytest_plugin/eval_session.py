@@ -448,7 +448,7 @@ def _repeats_of_each(head: SetHead, verdict: Verdict | None) -> list[str]:
         return []
     needed = [more for more in dict.fromkeys((verdict.more, verdict.more_passes)) if more is not None]
     each = [f"{math.ceil((verdict.total + more) / head.cases):,}" for more in needed]
-    return [f"  that are {' or '.join(dict.fromkeys(each))} repeats of each of the {head.cases:,} cases"]
+    return [f"  that is {' or '.join(dict.fromkeys(each))} repeats of each of the {head.cases:,} cases"]
 
 
 def _verdict_of(facts: dict[str, Any]) -> Verdict:
