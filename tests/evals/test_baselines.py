@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path, monke
 def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
     results(1).save(tmp_path / "a" / "b" / "x.jsonl")
 
-    assert Baseline.load(tmp_path / "a" / "b" / "x.jsonl") == results(1)
+    assert (tmp_path / "a" / "b" / "x.jsonl").is_file()
 
 
 # -- what a run spent, and several tests
