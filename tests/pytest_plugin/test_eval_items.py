@@ -47,7 +47,7 @@ def test_a_run_that_ends_by_an_exception_has_failed(suite, body, reason):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("test_it[one]").splitlines() == [
-        "fail: 0 of 9 passed (1 more not needed), so the pass rate is from 0 % to 44.6 % (95 % confidence); 50 % is required",
+        "fail: 0 of 9 passed (1 more not run), so the pass rate is from 0 % to 44.6 % (95 % confidence); 50 % is required",
         f"  9 x {reason}",
     ]
 
@@ -58,7 +58,7 @@ def test_runs_that_pass_pass(suite):
     assert outcome.counts == {"passed": 1}
     assert outcome.exit_code == 0
     assert outcome.part("evaluation").splitlines()[:2] == [
-        "test_it.py::test_it: pass: 15 of 15 passed (5 more not needed), so the pass rate is from 50.8 % to 100 % (95 % confidence);"
+        "test_it.py::test_it: pass: 15 of 15 passed (5 more not run), so the pass rate is from 50.8 % to 100 % (95 % confidence);"
         " 50 % is required",
         "  1 case in 15 runs: 1 pass",
     ]
@@ -334,7 +334,7 @@ def test_it(case):
     assert outcome.counts == {"passed": 1, "skipped": 1}
     assert re.search(r"SKIPPED \[1\] test_it.py:\d+: not today", outcome.text)
     assert outcome.part("evaluation").splitlines()[:3] == [
-        "test_it.py::test_it: pass: 15 of 15 passed (5 more not needed), so the pass rate is from 50.8 % to 100 % (95 % confidence);"
+        "test_it.py::test_it: pass: 15 of 15 passed (5 more not run), so the pass rate is from 50.8 % to 100 % (95 % confidence);"
         " 50 % is required",
         "  1 case in 15 runs: 1 pass",
         "  1 case skipped",
