@@ -286,17 +286,19 @@ class CountedCase(Protocol):
     def verdict(self) -> Verdict: ...
 
 
-def judge_set(requirement: Requirement, cases: Iterable[CountedCase]) -> Verdict:
-    """Return the verdict of the cases of a set together: of their mean pass rate.
+def judge_set(requirement: Requirement, cases: Iterable[CountedCase], *, unrun: int = 0) -> Verdict:
+    """Return the verdict of the cases of a set together: of their mean pass rate. `unrun` more cases have no run at all.
 
-    What a case did not run because its own verdict was certain may have passed or failed. The interval is from the lower end if
-    all of that failed to the upper end if all passed, so that stopping early makes no verdict wrong more often.
+    What a case did not run may have passed or failed: its own verdict was certain, or the set may cost no more, and the cases
+    that ran longest are not the mean of all. The interval is from the lower end if all of that failed to the upper end if all
+    passed, so that stopping makes no verdict wrong more often. Each case has as many repeats as the one that has most.
     """
     found = [*cases]
-    if len(found) == 1:
+    if len(found) == 1 and not unrun:
         return found[0].verdict
     passed, total = sum(case.passed for case in found), sum(case.total for case in found)
-    return _bounded(requirement, passed, total, total + sum(case.open for case in found))
+    repeats = max((case.total + case.open for case in found), default=0)
+    return _bounded(requirement, passed, total, repeats * (len(found) + unrun))
 
 
 def _bounded(requirement: Requirement, passed: int, total: int, repeats: int) -> Verdict:

@@ -204,7 +204,8 @@ def base_of(item: pytest.Item) -> str:
 def set_of(item: pytest.Item, case: Case) -> str:
     """Return the name of the set of an item: its node id without the case. Other parameters make sets of their own."""
     callspec: Any = getattr(item, "callspec", None)
-    names = [case.id, case.id.encode("unicode_escape").decode("ascii")]
+    # As pytest writes it first: the id `\x`, written `\\x`, ends with itself.
+    names = [case.id.encode("unicode_escape").decode("ascii"), case.id]
     whole = callspec.id
     others = next((whole.removesuffix(name).removesuffix("-") for name in names if whole.endswith(name)), whole)
     name = base_of(item)

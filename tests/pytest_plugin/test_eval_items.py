@@ -341,6 +341,57 @@ def test_it(case):
     ]
 
 
+def test_runs_before_a_skip_stay_in_the_count(suite):
+    """Or a program could skip what does not go well."""
+    outcome = suite.run(
+        HEAD
+        + """
+@evaluate(dataset=TWO, repeats=20)
+def test_it(case, number=[]):
+    number.append(1)
+    if case.id == "one" and len(number) == 7:
+        pytest.skip("enough")
+    assert case.id == "two", "no"
+""",
+    )
+
+    assert outcome.exit_code == 1
+    assert outcome.part("test_it").splitlines() == [
+        "undecided: 15 of 21 passed, so the pass rate after 40 is from 22.7 % to 94.3 % (95 % confidence); 50 % is required",
+        "  a new set of 28 repeats would decide, if 71.43 % of them pass; or a new set of 23, if at most 6 fail",
+        "  that are 14 or 12 repeats of each of the 2 cases",
+        "  2 cases in 21 runs: 1 pass, 1 fail",
+        "  1 case skipped after some runs, which count",
+        "  one: 6 of 6 failed: no",
+    ]
+
+
+XFAIL = """
+@pytest.mark.xfail{how}
+@evaluate(dataset=TWO, repeats=12)
+def test_it(case, number=[]):
+    number.append(1)
+    assert {passes}
+"""
+
+
+@pytest.mark.parametrize(
+    ("passes", "how", "counts"),
+    [
+        ("False", "", {"xfailed": 2}),
+        ("False", "(strict=True)", {"xfailed": 2}),
+        ("len(number) % 2", "", {"undecided": 2}),
+        ("True", "", {"xpassed": 2}),
+        ("True", "(strict=True)", {"failed": 2}),
+    ],
+)
+def test_a_set_whose_test_is_expected_to_fail_fails_no_session(suite, passes, how, counts):
+    outcome = suite.run(HEAD + XFAIL.format(passes=passes, how=how))
+
+    assert outcome.counts == counts
+    assert outcome.exit_code == (1 if "failed" in counts else 0)
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_an_interrupt_stops_the_session(suite, concurrency):
     suite.write(
@@ -494,15 +545,16 @@ def test_no_run_begins_when_the_set_has_cost_what_it_may(suite, undecided, exit_
     assert outcome.exit_code == exit_code
     assert "not run: max_cost=1 of the set is used up" in outcome.text
     lines = [
-        "undecided: 1 case of 2 without a run; of the others: pass: 10 of 10 passed, so the pass rate is from 69.1 % to 100 %"
-        " (95 % confidence); 50 % is required",
+        "undecided: 10 of 10 passed, so the pass rate after 20 is from 27.1 % to 100 % (95 % confidence); 50 % is required",
+        "  a new set of 11 repeats would decide, if all of them pass",
+        "  that are 6 repeats of each of the 2 cases",
         "  1 case in 10 runs: 1 pass; 1,000,000 tokens in 10 model calls; $1",
-        "  30 of 40 runs were not run, because max_cost=1 of the set is used up",
+        "  30 of 40 runs were not run, 1 whole case among them, because max_cost=1 of the set is used up",
     ]
     if exit_code:
         assert outcome.part("test_it").splitlines() == lines
     else:
-        assert outcome.part("evaluation").splitlines()[:3] == [f"test_it.py::test_it: {lines[0]}", *lines[1:]]
+        assert outcome.part("evaluation").splitlines()[:5] == [f"test_it.py::test_it: {lines[0]}", *lines[1:]]
 
 
 def test_a_price_that_is_not_known_ends_a_set_with_a_limit(suite):

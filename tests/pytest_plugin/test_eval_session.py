@@ -113,6 +113,26 @@ def test_a_set_that_was_selected_in_part_is_not_judged(suite):
     assert outcome.part("evaluation").splitlines()[0] == "test_it.py::test_it: the set is not judged: 2 of 5 cases have run"
 
 
+IDS = ["../x", "::", "a::b", "[x]", "x]", "é", "\\xe9", "a\\b", "\\", "-", "--lf", "b", "a-b", "x #1", "a" * 5000]
+
+
+def test_cases_with_any_id_are_one_set(suite):
+    outcome = suite.run(
+        HEAD
+        + f"""
+@pytest.mark.parametrize("other", ["", "b", "x]"])
+@pytest.mark.llm_eval(dataset=Dataset([{{"id": id, "inputs": 1}} for id in {IDS!r}]), repeats=8, at_least=.5)
+def test_it(case, other):
+    pass
+"""
+    )
+
+    assert outcome.counts == {"passed": 3 * len(IDS)}
+    assert {found.test: len(found.cases) for found in results(suite)} == {
+        f"test_it.py::test_it{other}": len(IDS) for other in ("", "[b]", "[x]]")
+    }
+
+
 def test_lf_runs_the_cases_that_failed(suite):
     suite.run(FIVE, "-p", "cacheprovider")
     outcome = suite.run(FIVE, "-p", "cacheprovider", "--lf")
