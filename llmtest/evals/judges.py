@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from llmtest.core.progress import progress
 from llmtest.core.own_folder import make_folder
+from llmtest.core.progress import progress
 from llmtest.core.source import shown_path
 from llmtest.core.text import short, some_names
 from llmtest.errors import CalibrationError, DatasetError, ScorerError
@@ -96,7 +96,7 @@ class Calibration:
         return "\n".join(lines)
 
     def save(self, path: Path | str) -> None:
-        """Write a file of JSON, for `qualify`, and make its folder. It holds numbers, hashes and the ids of cases, so it can be committed.
+        """Write a file of JSON, for `qualify`, and make its folder. It holds numbers, hashes and ids of cases: commit it.
 
         Raises:
             CalibrationError: the file cannot be written, or the judge is a plain function: whether a kept calibration is that of

@@ -47,7 +47,7 @@ def test_a_run_that_ends_by_an_exception_has_failed(suite, body, reason):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("test_it[one]").splitlines() == [
-        "fail: 0 of 9 passed (1 more not run), so the pass rate is from 0 % to 44.6 % (95 % confidence); 50 % is required",
+        "fail: 0 of 9 passed with 1 open, so the pass rate is from 0 % to 44.6 % (95 % confidence); 50 % is required",
         f"  9 x {reason}",
     ]
 
@@ -58,7 +58,7 @@ def test_runs_that_pass_pass(suite):
     assert outcome.counts == {"passed": 1}
     assert outcome.exit_code == 0
     assert outcome.part("evaluation").splitlines()[:2] == [
-        "test_it.py::test_it: pass: 15 of 15 passed (5 more not run), so the pass rate is from 50.8 % to 100 % (95 % confidence);"
+        "test_it.py::test_it: pass: 15 of 15 passed with 5 open, so the pass rate is from 50.8 % to 100 % (95 % confidence);"
         " 50 % is required",
         "  1 case in 15 runs: 1 pass",
     ]
@@ -334,7 +334,7 @@ def test_it(case):
     assert outcome.counts == {"passed": 1, "skipped": 1}
     assert re.search(r"SKIPPED \[1\] test_it.py:\d+: not today", outcome.text)
     assert outcome.part("evaluation").splitlines()[:3] == [
-        "test_it.py::test_it: pass: 15 of 15 passed (5 more not run), so the pass rate is from 50.8 % to 100 % (95 % confidence);"
+        "test_it.py::test_it: pass: 15 of 15 passed with 5 open, so the pass rate is from 50.8 % to 100 % (95 % confidence);"
         " 50 % is required",
         "  1 case in 15 runs: 1 pass",
         "  1 case skipped",
@@ -357,9 +357,9 @@ def test_it(case, number=[]):
 
     assert outcome.exit_code == 1
     assert outcome.part("test_it").splitlines() == [
-        "undecided: 15 of 21 passed, so the pass rate after 40 is from 22.7 % to 94.3 % (95 % confidence); 50 % is required",
+        "undecided: 15 of 21 passed with 19 open, so the pass rate is from 22.7 % to 94.3 % (95 % confidence); 50 % is required",
         "  a new set of 28 repeats would decide, if 71.43 % of them pass; or a new set of 23, if at most 6 fail",
-        "  that are 14 or 12 repeats of each of the 2 cases",
+        "  that is 14 or 12 repeats of each of the 2 cases",
         "  2 cases in 21 runs: 1 pass, 1 fail",
         "  1 case skipped after some runs, which count",
         "  one: 6 of 6 failed: no",
@@ -545,9 +545,9 @@ def test_no_run_begins_when_the_set_has_cost_what_it_may(suite, undecided, exit_
     assert outcome.exit_code == exit_code
     assert "not run: max_cost=1 of the set is used up" in outcome.text
     lines = [
-        "undecided: 10 of 10 passed, so the pass rate after 20 is from 27.1 % to 100 % (95 % confidence); 50 % is required",
+        "undecided: 10 of 10 passed with 10 open, so the pass rate is from 27.1 % to 100 % (95 % confidence); 50 % is required",
         "  a new set of 11 repeats would decide, if all of them pass",
-        "  that are 6 repeats of each of the 2 cases",
+        "  that is 6 repeats of each of the 2 cases",
         "  1 case in 10 runs: 1 pass; 1,000,000 tokens in 10 model calls; $1",
         "  30 of 40 runs were not run, 1 whole case among them, because max_cost=1 of the set is used up",
     ]

@@ -55,16 +55,16 @@ def test_a_set_that_fails_is_a_failed_test_of_its_own(suite):
     assert outcome.counts == {"undecided": 2, "failed": 4}
     assert outcome.exit_code == 1
     assert outcome.part("test_it[c4]").splitlines() == [
-        "fail: 0 of 6 passed (4 more not run), so the pass rate is from 0 % to 73.8 % (95 % confidence); 80 % is required",
+        "fail: 0 of 6 passed with 4 open, so the pass rate is from 0 % to 73.8 % (95 % confidence); 80 % is required",
         "  6 x it said no",
     ]
     assert outcome.part("test_it").splitlines() == [
-        "fail: 20 of 38 passed (12 more not run), so the pass rate is from 26.4 % to 77.1 % (95 % confidence); 80 % is required",
+        "fail: 20 of 38 passed with 12 open, so the pass rate is from 26.4 % to 77.1 % (95 % confidence); 80 % is required",
         "  5 cases in 38 runs: 3 fail, 2 undecided; 36 tokens in 18 model calls",
         *(f"  c{number}: 6 of 6 failed: it said no" for number in (2, 3, 4)),
     ]
     assert outcome.part("evaluation").splitlines()[:-1] == [
-        "test_it.py::test_it: fail: 20 of 38 passed (12 more not run), so the pass rate is from 26.4 % to 77.1 % (95 % confidence);"
+        "test_it.py::test_it: fail: 20 of 38 passed with 12 open, so the pass rate is from 26.4 % to 77.1 % (95 % confidence);"
         " 80 % is required"
     ]
 
