@@ -253,6 +253,32 @@ def test_it(case, scripted_providers, llm_live):
     assert outcome.counts == {"passed": 1}
 
 
+@pytest.mark.parametrize(("steps", "why"), [(1, ""), (2, "1 of 2 steps of the script was never used")])
+def test_providers_script_the_judge_of_a_repeat_too(suite, steps, why):
+    pytest.importorskip("langchain_openai")
+    outcome = suite.run(
+        HEAD
+        + f"""
+from langchain_openai import ChatOpenAI
+from llmtest import structured
+from llmtest.evals import judge
+
+polite = judge(ChatOpenAI(model="gpt-5", api_key="none"), "It greets.", name="polite")
+polite.is_qualified = True
+
+@evaluate(scorers=[polite])
+def test_it(case, scripted_providers):
+    scripted_providers({{"openai:gpt-5": [structured({{"why": "It does.", "passed": True}})] * {steps}}})
+    return ScriptedChatModel("Hello").invoke("hi")
+"""
+    )
+
+    found = results(suite)["test_it.py::test_it"]
+    assert {repeat.scores["polite"].passed for repeat in found.repeats} == {steps == 1}
+    assert {repeat.why.partition("\n")[0] for repeat in found.repeats} == {why}
+    assert outcome.counts == ({"passed": 1} if steps == 1 else {"failed": 1})
+
+
 @pytest.mark.parametrize("plugin", ["none", "asyncio", "anyio"])
 def test_async_tests_run_with_any_plugin_or_none(suite, plugin):
     mark = {"none": "", "asyncio": "@pytest.mark.asyncio", "anyio": "@pytest.mark.anyio"}[plugin]
