@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import sys
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -379,7 +378,7 @@ def _attach(block: Block) -> None:
     # A run of one block is the most frequent case, and its token the most frequent event: no function of ours stands between.
     block._alone.deliver = block._raw.append
     for source in block.sources:
-        (sys.modules.get(source) or importlib.import_module(source)).install()
+        importlib.import_module(source).install()  # not from `sys.modules`: another thread may be importing it just now
 
 
 def _list(opening: Opening) -> None:

@@ -150,8 +150,8 @@ class SetResults:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of all cases together, of what has run; see `llmtest.evals.verdicts.judge_set`."""
-        return judge_set(self.head.requirement, self._tallies)
+        """The verdict of all cases of the dataset together. What has not run, whole cases too, may have passed or failed."""
+        return judge_set(self.head.requirement, self._tallies, unrun=self.head.cases - len(self.cases))
 
     @property
     def missing(self) -> int:

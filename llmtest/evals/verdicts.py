@@ -102,7 +102,7 @@ class Requirement:
         >>> requirement.settle(20, 30, 100) is None
         True
         >>> print(requirement.settle(10, 30, 100))
-        fail: 10 of 30 passed, so the pass rate after 100 is from 4.9 % to 87.4 % (95 % confidence); 90 % is required
+        fail: 10 of 30 passed with 70 open, so the pass rate is from 4.9 % to 87.4 % (95 % confidence); 90 % is required
         """
         if total > repeats:
             raise ValueError(f"{amount(total, 'repeat')} cannot be part of {repeats:,}")
@@ -182,9 +182,9 @@ class Verdict:
         return found - self.total
 
     def __str__(self) -> str:
-        after = "" if self.total == self.repeats else f" after {self.repeats:,}"
-        rate = f"the pass rate{after} is {interval_text(self.interval)}; {percent(self.requirement.at_least)} is required"
-        line = f"{self.outcome}: {self.passed:,} of {self.total:,} passed, so {rate}"
+        rest = "" if self.total == self.repeats else f" with {self.repeats - self.total:,} open"
+        rate = f"the pass rate is {interval_text(self.interval)}; {percent(self.requirement.at_least)} is required"
+        line = f"{self.outcome}: {self.passed:,} of {self.total:,} passed{rest}, so {rate}"
         return line if self.outcome != "undecided" else f"{line}\n  {self._hint()}"
 
     def _hint(self) -> str:
@@ -286,17 +286,19 @@ class CountedCase(Protocol):
     def verdict(self) -> Verdict: ...
 
 
-def judge_set(requirement: Requirement, cases: Iterable[CountedCase]) -> Verdict:
-    """Return the verdict of the cases of a set together: of their mean pass rate.
+def judge_set(requirement: Requirement, cases: Iterable[CountedCase], *, unrun: int = 0) -> Verdict:
+    """Return the verdict of the cases of a set together: of their mean pass rate. `unrun` more cases have no run at all.
 
-    What a case did not run because its own verdict was certain may have passed or failed. The interval is from the lower end if
-    all of that failed to the upper end if all passed, so that stopping early makes no verdict wrong more often.
+    What a case did not run may have passed or failed: its own verdict was certain, or the set may cost no more, and the cases
+    that ran longest are not the mean of all. The interval is from the lower end if all of that failed to the upper end if all
+    passed, so that stopping makes no verdict wrong more often. Each case has as many repeats as the one that has most.
     """
     found = [*cases]
-    if len(found) == 1:
+    if len(found) == 1 and not unrun:
         return found[0].verdict
     passed, total = sum(case.passed for case in found), sum(case.total for case in found)
-    return _bounded(requirement, passed, total, total + sum(case.open for case in found))
+    repeats = max((case.total + case.open for case in found), default=0)
+    return _bounded(requirement, passed, total, repeats * (len(found) + unrun))
 
 
 def _bounded(requirement: Requirement, passed: int, total: int, repeats: int) -> Verdict:

@@ -34,6 +34,7 @@ from langchain_core.tracers.context import register_configure_hook
 from llmtest import ledger
 from llmtest.capture import blocks, membership, processes
 from llmtest.concurrency import asyncio_state, lanes
+from llmtest.core.once import once
 from llmtest.core.source import caller
 from llmtest.core.text import text_of
 from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
@@ -445,24 +446,23 @@ class _Hook:
 
 TAP: Tap = object.__new__(Tap)
 
-# Never released: flags that exactly one thread can set.
-_installed = threading.Lock()
+# Never released: a flag that exactly one thread can set.
 _graphs_watched = threading.Lock()
 
 
+@once
 def install() -> None:
     """Attach the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
-    if _installed.acquire(blocking=False):
-        # One hook for ever: LangChain never removes one, and asks each of them at every start
-        # (https://github.com/langchain-ai/langchain/issues/32300). It is inheritable, or only root runs would have the tap.
-        register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
-        asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
-        asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
-        membership.process_trace = _process_trace
-        lanes.watch_waits()
-        _mend_llm_start()
-        edits.install(TAP)
-        cache_hits.install()
+    # One hook for ever: LangChain never removes one, and asks each of them at every start
+    # (https://github.com/langchain-ai/langchain/issues/32300). It is inheritable, or only root runs would have the tap.
+    register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
+    asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
+    asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
+    membership.process_trace = _process_trace
+    lanes.watch_waits()
+    _mend_llm_start()
+    edits.install(TAP)
+    cache_hits.install()
 
 
 def _process_trace() -> blocks.Block:

@@ -215,7 +215,7 @@ class CaseItem:
     @contextmanager
     def _opened(self, arguments: Mapping[str, Any], number: int) -> Iterator[_Repeat]:
         repeat = _Repeat(self, arguments, f"{self._item.nodeid} #{number}")
-        with ledger.opened_for_repeat(repeat.page):
+        with ledger.opened_for_repeat(repeat.page), repeat.providers:
             yield repeat
         self._session.skip_without_key(repeat.error)
 
@@ -360,6 +360,8 @@ class _Repeat:
         self.page.note(self.recording)
         self.output: Any = None
         self.error: BaseException | None = None
+        self.providers = ExitStack()
+        """Where `scripted_providers` of this repeat is open: while it runs, and while scorers, such as judges, look at it."""
         self._scores: Scores | None = None
         self._began, self._seconds = perf_counter(), 0.0
 
@@ -373,7 +375,7 @@ class _Repeat:
             if "scripted_providers" in given:
                 from llmtest.langchain import providers
 
-                given["scripted_providers"] = block.enter_context(providers.scripted_providers({}))
+                given["scripted_providers"] = self.providers.enter_context(providers.scripted_providers({}))
             block.callback(self._end)
             block.enter_context(inside(self.recording))
             yield given
@@ -389,6 +391,7 @@ class _Repeat:
             return
         with self._item.scoring():
             self._scores = self._item.score(self.output, self.recording, self.error)
+        self.providers.close()
         failed = self.error is not None or not self._scores.passed
         found = self._item.judge(self.page, self.recording, failed=failed)
         if found and self.error is None:
@@ -403,13 +406,10 @@ class _Repeat:
 def _ended() -> Iterator[None]:
     """Fail the test with the message alone if the evaluation cannot go on."""
     __tracebackhide__ = True
-    problem = ""
     try:
         yield
     except EvaluationError as error:
-        problem = str(error)
-    if problem:
-        pytest.fail(problem, pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _new_tally() -> TokenCount:

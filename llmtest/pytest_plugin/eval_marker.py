@@ -159,9 +159,7 @@ def _warn_of_judges(evaluation: Evaluation) -> None:
     """Warn of judges that have not been compared with labels of people."""
     for name, scorer in (evaluation.scorers or {}).items():
         if getattr(scorer, "is_qualified", True) is False:
-            text = (
-                f"the judge `{name}` of llm_eval() has not been shown to judge as people do: let it pass `llmtest.evals.qualify`"
-            )
+            text = f"the judge `{name}` of llm_eval() has not been shown to judge as people do: see `llmtest.evals.qualify`"
             warnings.warn(LlmtestWarning(text), stacklevel=2)
 
 
@@ -204,7 +202,8 @@ def base_of(item: pytest.Item) -> str:
 def set_of(item: pytest.Item, case: Case) -> str:
     """Return the name of the set of an item: its node id without the case. Other parameters make sets of their own."""
     callspec: Any = getattr(item, "callspec", None)
-    names = [case.id, case.id.encode("unicode_escape").decode("ascii")]
+    # As pytest writes it first: the id `\x`, written `\\x`, ends with itself.
+    names = [case.id.encode("unicode_escape").decode("ascii"), case.id]
     whole = callspec.id
     others = next((whole.removesuffix(name).removesuffix("-") for name in names if whole.endswith(name)), whole)
     name = base_of(item)

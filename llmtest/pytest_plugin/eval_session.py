@@ -28,10 +28,10 @@ from llmtest.core.text import amount, some_names
 from llmtest.errors import ResultsError, StoreError
 from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import Interval
-from llmtest.evals.results import RepeatResult, Results, ResultsWriter, SetHead, SetResults, find_session, sessions_folder
+from llmtest.evals.results import RepeatResult, Results, ResultsWriter, SetHead, SetResults, sessions_folder
 from llmtest.evals.running import Pauses, Spending
-from llmtest.evals.verdicts import Outcome, Requirement, Verdict, judge_set
-from llmtest.pytest_plugin.arguments import session_of
+from llmtest.evals.verdicts import Requirement, Verdict, judge_set
+from llmtest.pytest_plugin.arguments import evals_folder
 from llmtest.pytest_plugin.attempt import place_skip
 from llmtest.pytest_plugin.eval_items import CaseItem
 from llmtest.pytest_plugin.eval_marker import Evaluation, base_of, case_of, generate, set_of
@@ -71,6 +71,9 @@ class _Case:
     verdict: Verdict
     why: str
     facts: dict[str, Any]
+    has_failed: bool
+    """Its test has, which says more than its verdict: one that is expected to fail has not, nor one that was skipped midway."""
+    is_xfail: bool
 
 
 class EvalSession:
@@ -86,13 +89,13 @@ class EvalSession:
         self._spending: dict[str, Spending] = {}
         self._sets: dict[str, dict[str, _Case]] = {}
         self._heads: dict[str, tuple[SetHead, tuple[str, int | None, str]]] = {}
-        self._left_out: dict[str, Counter[str]] = {}
+        self._left_out: dict[str, dict[str, str]] = {}
         self._ended: dict[str, CaseItem] = {}
         self._told: set[str] = set()
         self._resumed: Results | None = None
         self._tests: set[str] = set()
         self._resume = config.getoption("llmtest_resume")
-        self._folder = self._find_folder()
+        self._folder = evals_folder(config)
         self._writer = ResultsWriter(self._folder, self._worker.get("workerid", "main"))
         self._store = Store(place(config.rootpath))
         self._store_problem = ""
@@ -102,15 +105,6 @@ class EvalSession:
         config.add_cleanup(self._runner.close)
         config.add_cleanup(self._store.close)
         config.add_cleanup(self._writer.close)
-
-    def _find_folder(self) -> Path:
-        root = self._config.rootpath
-        if self._resume is not None:
-            try:
-                return find_session(root, self._resume)
-            except ResultsError as error:
-                raise pytest.UsageError(f"--llmtest-resume: {error}") from None
-        return sessions_folder(root) / session_of(self._config)
 
     # -- collection
 
@@ -336,11 +330,12 @@ class EvalSession:
         requirement = Requirement(**said["requirement"])
         head = SetHead(**{**said, "requirement": requirement, "scorers": tuple(said["scorers"])})
         self._heads.setdefault(head.test, (head, report.location))
-        if facts["skipped"] or not facts["total"]:
-            self._left_out.setdefault(head.test, Counter())["skipped" if facts["skipped"] else "not run"] += 1
+        if not facts["total"]:
+            self._left_out.setdefault(head.test, {})[facts["case"]] = "skipped" if facts["skipped"] else "not run"
             return
         verdict = _verdict_of(facts)
-        case = _Case(facts["case"], facts["passed"], facts["total"], facts["open"], verdict, facts["why"], facts)
+        counts = facts["passed"], facts["total"], facts["open"]
+        case = _Case(facts["case"], *counts, verdict, facts["why"], facts, report.failed, hasattr(report, "wasxfail"))
         self._sets.setdefault(head.test, {})[case.id] = case
 
     @pytest.hookimpl(tryfirst=True)
@@ -355,10 +350,12 @@ class EvalSession:
         """Report the set whose verdict fails the session, as a failed test with its name. Others are in the summary only."""
         gating = ("fail", "undecided") if self._config.getini("llmtest_undecided") == "fail" else ("fail",)
         for test, cases in self._sets.items():
-            outcome = self._outcome(test)
-            failed = any(case.verdict.outcome == "fail" for case in cases.values())
+            verdict = self._verdict(test)
+            outcome = None if verdict is None else verdict.outcome
+            failed = any(case.has_failed for case in cases.values())
             # A set that is undecided, or of one case, adds nothing to a case that has failed.
             wanted = outcome == "fail" if failed and len(cases) > 1 else not failed and outcome in gating
+            wanted = wanted and not all(case.is_xfail for case in cases.values())
             if wanted:
                 session.testscollected += 1  # pytest shows how many of them have been reported
                 self._told.add(test)
@@ -377,30 +374,22 @@ class EvalSession:
         """Return the verdict of a set; None if it is not judged, because cases are missing or a cassette has answered."""
         head, _ = self._heads[test]
         cases = self._sets[test]
-        left_out = self._left_out.get(test, Counter())
-        if len(cases) + left_out.total() < head.cases or any(case.facts["plain"] for case in cases.values()):
+        left_out = self._left_out.get(test, {})
+        if len(cases.keys() | left_out.keys()) < head.cases or any(case.facts["plain"] for case in cases.values()):
             return None
-        return judge_set(head.requirement, cases.values())
-
-    def _outcome(self, test: str) -> Outcome | None:
-        """Return what becomes of a set; None if it is not judged. Cases that were not run show nothing, however others pass."""
-        verdict = self._verdict(test)
-        if verdict is None:
-            return None
-        return "undecided" if verdict.outcome == "pass" and self._not_run(test) else verdict.outcome
+        return judge_set(head.requirement, cases.values(), unrun=self._not_run(test))
 
     def _not_run(self, test: str) -> int:
-        return self._left_out.get(test, Counter())["not run"]
+        return self._count_left_out(test, "not run")
+
+    def _count_left_out(self, test: str, why: str) -> int:
+        return [*self._left_out.get(test, {}).values()].count(why)
 
     def _set_lines(self, test: str, cases: list[_Case]) -> list[str]:
         head, _ = self._heads[test]
         verdict, not_run = self._verdict(test), self._not_run(test)
         lines = []
-        if verdict is not None and not_run:
-            lines += [
-                f"{self._outcome(test)}: {amount(not_run, 'case')} of {head.cases:,} without a run; of the others: {verdict}"
-            ]
-        elif verdict is not None:
+        if verdict is not None:
             lines += [str(verdict)]
         elif any(case.facts["plain"] for case in cases):
             passed = sum(case.passed for case in cases)
@@ -411,13 +400,15 @@ class EvalSession:
             lines.append(f"the set is not judged: {len(cases):,} of {amount(head.cases, 'case')} have run")
         lines += _repeats_of_each(head, verdict)
         lines.append(f"  {self._counts_line(cases)}")
-        skipped = self._left_out.get(test, Counter())["skipped"]
+        skipped = self._count_left_out(test, "skipped")
         lines += [f"  {amount(skipped, 'case')} skipped"] if skipped else []
-        unrun = sum(head.repeats - case.total - case.open for case in cases) + not_run * head.repeats
+        midway = [case for case in cases if case.facts["skipped"]]
+        lines += [f"  {amount(len(midway), 'case')} skipped after some runs, which count"] if midway else []
+        unrun = sum(head.repeats - case.total - case.open for case in cases if case not in midway) + not_run * head.repeats
         if unrun:
-            lines.append(
-                f"  {unrun:,} of {amount(head.cases * head.repeats, 'run')} were not run, because {cases[0].facts['ends']}"
-            )
+            whole = f", {amount(not_run, 'whole case')} among them" if not_run else ""
+            runs = amount(head.cases * head.repeats, "run")
+            lines.append(f"  {unrun:,} of {runs} were not run{whole}, because {cases[0].facts['ends']}")
         return [*lines, *_failed_lines(cases)]
 
     def _counts_line(self, cases: list[_Case]) -> str:
@@ -457,7 +448,7 @@ def _repeats_of_each(head: SetHead, verdict: Verdict | None) -> list[str]:
         return []
     needed = [more for more in dict.fromkeys((verdict.more, verdict.more_passes)) if more is not None]
     each = [f"{math.ceil((verdict.total + more) / head.cases):,}" for more in needed]
-    return [f"  that are {' or '.join(dict.fromkeys(each))} repeats of each of the {head.cases:,} cases"]
+    return [f"  that is {' or '.join(dict.fromkeys(each))} repeats of each of the {head.cases:,} cases"]
 
 
 def _verdict_of(facts: dict[str, Any]) -> Verdict:

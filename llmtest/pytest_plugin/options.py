@@ -242,6 +242,10 @@ def _open_evals(config: pytest.Config) -> None:
 
         config.option.dist = "no"  # a plan is told by one process
         evals_of(config)  # nothing runs, also where there are no evaluations
+    if config.getoption("llmtest_resume") is not None:
+        from llmtest.pytest_plugin.arguments import evals_folder
+
+        evals_folder(config)  # where there is no such session, nothing is collected
     said = config.getoption("llmtest_baseline")
     if said and not hasattr(config, "workerinput") and ELSEWHERE not in os.environ:
         from llmtest.pytest_plugin.baselines import BaselineComparison

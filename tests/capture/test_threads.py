@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -74,3 +76,32 @@ def test_a_function_whose_body_runs_after_the_call_is_refused(function: Any) -> 
         f"carry_context() takes a function that is over when its call returns; got {function!r}"
         "\n  wrap it in one: carry_context(lambda: asyncio.run(work()))"
     )
+
+
+FIRST_BLOCKS = """
+import sys, threading
+from langchain_core.language_models import FakeListChatModel
+from llmtest import record
+
+sys.setswitchinterval(1e-6)
+start, recordings = threading.Barrier(8), []
+
+def work():
+    start.wait()
+    with record() as recording:
+        FakeListChatModel(responses=["x"]).invoke("hi")
+    recordings.append(len(recording.runs))
+
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(recordings)
+"""
+
+
+def test_threads_that_open_the_first_blocks_of_a_process_at_once_all_record() -> None:
+    result = subprocess.run([sys.executable, "-c", FIRST_BLOCKS], capture_output=True, text=True, check=False)
+
+    assert (result.stdout, result.stderr) == (f"{[1] * 8}\n", "")

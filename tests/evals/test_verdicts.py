@@ -109,10 +109,10 @@ def test_a_verdict_of_a_plan_that_is_cut_short_has_the_interval_of_all_that_may_
     assert verdict is not None
     assert (verdict.interval.low, verdict.interval.high) == (clopper_pearson(10, 100).low, clopper_pearson(80, 100).high)
     assert str(verdict) == (
-        "fail: 10 of 30 passed, so the pass rate after 100 is from 4.9 % to 87.4 % (95 % confidence); 90 % is required"
+        "fail: 10 of 30 passed with 70 open, so the pass rate is from 4.9 % to 87.4 % (95 % confidence); 90 % is required"
     )
     assert str(EXACT.settle(88, 97, 100)).splitlines() == [
-        "undecided: 88 of 97 passed, so the pass rate after 100 is from 79.9 % to 95.9 % (95 % confidence); 90 % is required",
+        "undecided: 88 of 97 passed with 3 open, so the pass rate is from 79.9 % to 95.9 % (95 % confidence); 90 % is required",
         "  a new set of 6,827 repeats would decide, if 90.72 % of them pass; or a new set of 167, if at most 9 fail",
     ]
 
@@ -403,3 +403,28 @@ def test_stopping_cases_early_makes_no_verdict_of_a_set_wrong_more_often(rate: f
         wrong += outcome == ("pass" if rate < 0.9 else "fail")
 
     assert wrong / experiments <= 0.025 + 2 * (0.025 / experiments) ** 0.5
+
+
+# The rates of cases, a budget of runs, and the wrong verdict: a set that is cut short is no sample of all its cases.
+CUT = {
+    "the last case alone fails": ([1.0, 1.0, 0.69], 125, "pass"),
+    "those without a run are better": ([0.7] * 3 + [1.0] * 7, 125, "fail"),
+}
+
+
+@pytest.mark.parametrize(("rates", "budget", "wrong"), CUT.values(), ids=CUT)
+@pytest.mark.parametrize("requirement", [EXACT, SEQUENCE], ids=["exact", "sequence"])
+def test_a_set_that_is_cut_short_is_wrong_no_more_often(
+    rates: list[float], budget: int, wrong: Outcome, requirement: Requirement
+) -> None:
+    draws, count, experiments = random.Random(5), 0, 200
+    for _ in range(experiments):
+        left, tallies = budget, [Tally(requirement, 60) for _ in rates]
+        for tally, rate in zip(tallies, rates, strict=True):
+            while left and not tally.is_settled and tally.total < 60:
+                tally.add(tally.total, draws.random() < rate)
+                left -= 1
+        ran = [tally for tally in tallies if tally.total]
+        count += judge_set(requirement, ran, unrun=len(tallies) - len(ran)).outcome == wrong
+
+    assert count / experiments <= 0.05

@@ -18,6 +18,7 @@ for name in (
     "llmtest.pytest_plugin.snapshots",
     "llmtest.trees.around",
     "llmtest.langchain.providers",
+    "llmtest.langchain.tool",
     "llmtest.wire.serving",
     *(f"llmtest.wire.clients.{client}" for client in ("httpx", "urllib3", "aiohttp", "addresses", "backoff")),
     "llmtest.pytest_plugin.fault_items",

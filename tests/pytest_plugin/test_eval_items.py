@@ -47,7 +47,7 @@ def test_a_run_that_ends_by_an_exception_has_failed(suite, body, reason):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("test_it[one]").splitlines() == [
-        "fail: 0 of 9 passed, so the pass rate after 10 is from 0 % to 44.6 % (95 % confidence); 50 % is required",
+        "fail: 0 of 9 passed with 1 open, so the pass rate is from 0 % to 44.6 % (95 % confidence); 50 % is required",
         f"  9 x {reason}",
     ]
 
@@ -58,7 +58,7 @@ def test_runs_that_pass_pass(suite):
     assert outcome.counts == {"passed": 1}
     assert outcome.exit_code == 0
     assert outcome.part("evaluation").splitlines()[:2] == [
-        "test_it.py::test_it: pass: 15 of 15 passed, so the pass rate after 20 is from 50.8 % to 100 % (95 % confidence);"
+        "test_it.py::test_it: pass: 15 of 15 passed with 5 open, so the pass rate is from 50.8 % to 100 % (95 % confidence);"
         " 50 % is required",
         "  1 case in 15 runs: 1 pass",
     ]
@@ -253,6 +253,32 @@ def test_it(case, scripted_providers, llm_live):
     assert outcome.counts == {"passed": 1}
 
 
+@pytest.mark.parametrize(("steps", "why"), [(1, ""), (2, "1 of 2 steps of the script was never used")])
+def test_providers_script_the_judge_of_a_repeat_too(suite, steps, why):
+    pytest.importorskip("langchain_openai")
+    outcome = suite.run(
+        HEAD
+        + f"""
+from langchain_openai import ChatOpenAI
+from llmtest import structured
+from llmtest.evals import judge
+
+polite = judge(ChatOpenAI(model="gpt-5", api_key="none"), "It greets.", name="polite")
+polite.is_qualified = True
+
+@evaluate(scorers=[polite])
+def test_it(case, scripted_providers):
+    scripted_providers({{"openai:gpt-5": [structured({{"why": "It does.", "passed": True}})] * {steps}}})
+    return ScriptedChatModel("Hello").invoke("hi")
+"""
+    )
+
+    found = results(suite)["test_it.py::test_it"]
+    assert {repeat.scores["polite"].passed for repeat in found.repeats} == {steps == 1}
+    assert {repeat.why.partition("\n")[0] for repeat in found.repeats} == {why}
+    assert outcome.counts == ({"passed": 1} if steps == 1 else {"failed": 1})
+
+
 @pytest.mark.parametrize("plugin", ["none", "asyncio", "anyio"])
 def test_async_tests_run_with_any_plugin_or_none(suite, plugin):
     mark = {"none": "", "asyncio": "@pytest.mark.asyncio", "anyio": "@pytest.mark.anyio"}[plugin]
@@ -334,11 +360,62 @@ def test_it(case):
     assert outcome.counts == {"passed": 1, "skipped": 1}
     assert re.search(r"SKIPPED \[1\] test_it.py:\d+: not today", outcome.text)
     assert outcome.part("evaluation").splitlines()[:3] == [
-        "test_it.py::test_it: pass: 15 of 15 passed, so the pass rate after 20 is from 50.8 % to 100 % (95 % confidence);"
+        "test_it.py::test_it: pass: 15 of 15 passed with 5 open, so the pass rate is from 50.8 % to 100 % (95 % confidence);"
         " 50 % is required",
         "  1 case in 15 runs: 1 pass",
         "  1 case skipped",
     ]
+
+
+def test_runs_before_a_skip_stay_in_the_count(suite):
+    """Or a program could skip what does not go well."""
+    outcome = suite.run(
+        HEAD
+        + """
+@evaluate(dataset=TWO, repeats=20)
+def test_it(case, number=[]):
+    number.append(1)
+    if case.id == "one" and len(number) == 7:
+        pytest.skip("enough")
+    assert case.id == "two", "no"
+""",
+    )
+
+    assert outcome.exit_code == 1
+    assert outcome.part("test_it").splitlines() == [
+        "undecided: 15 of 21 passed with 19 open, so the pass rate is from 22.7 % to 94.3 % (95 % confidence); 50 % is required",
+        "  a new set of 28 repeats would decide, if 71.43 % of them pass; or a new set of 23, if at most 6 fail",
+        "  that is 14 or 12 repeats of each of the 2 cases",
+        "  2 cases in 21 runs: 1 pass, 1 fail",
+        "  1 case skipped after some runs, which count",
+        "  one: 6 of 6 failed: no",
+    ]
+
+
+XFAIL = """
+@pytest.mark.xfail{how}
+@evaluate(dataset=TWO, repeats=12)
+def test_it(case, number=[]):
+    number.append(1)
+    assert {passes}
+"""
+
+
+@pytest.mark.parametrize(
+    ("passes", "how", "counts"),
+    [
+        ("False", "", {"xfailed": 2}),
+        ("False", "(strict=True)", {"xfailed": 2}),
+        ("len(number) % 2", "", {"undecided": 2}),
+        ("True", "", {"xpassed": 2}),
+        ("True", "(strict=True)", {"failed": 2}),
+    ],
+)
+def test_a_set_whose_test_is_expected_to_fail_fails_no_session(suite, passes, how, counts):
+    outcome = suite.run(HEAD + XFAIL.format(passes=passes, how=how))
+
+    assert outcome.counts == counts
+    assert outcome.exit_code == (1 if "failed" in counts else 0)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -494,15 +571,16 @@ def test_no_run_begins_when_the_set_has_cost_what_it_may(suite, undecided, exit_
     assert outcome.exit_code == exit_code
     assert "not run: max_cost=1 of the set is used up" in outcome.text
     lines = [
-        "undecided: 1 case of 2 without a run; of the others: pass: 10 of 10 passed, so the pass rate is from 69.1 % to 100 %"
-        " (95 % confidence); 50 % is required",
+        "undecided: 10 of 10 passed with 10 open, so the pass rate is from 27.1 % to 100 % (95 % confidence); 50 % is required",
+        "  a new set of 11 repeats would decide, if all of them pass",
+        "  that is 6 repeats of each of the 2 cases",
         "  1 case in 10 runs: 1 pass; 1,000,000 tokens in 10 model calls; $1",
-        "  30 of 40 runs were not run, because max_cost=1 of the set is used up",
+        "  30 of 40 runs were not run, 1 whole case among them, because max_cost=1 of the set is used up",
     ]
     if exit_code:
         assert outcome.part("test_it").splitlines() == lines
     else:
-        assert outcome.part("evaluation").splitlines()[:3] == [f"test_it.py::test_it: {lines[0]}", *lines[1:]]
+        assert outcome.part("evaluation").splitlines()[:5] == [f"test_it.py::test_it: {lines[0]}", *lines[1:]]
 
 
 def test_a_price_that_is_not_known_ends_a_set_with_a_limit(suite):
@@ -510,6 +588,7 @@ def test_a_price_that_is_not_known_ends_a_set_with_a_limit(suite):
 
     assert outcome.counts == {"failed": 1, "skipped": 1}
     assert "whether the set keeps to max_cost=1 is not known\n  no price for the model 'scripted'" in outcome.text
+    assert "During handling" not in outcome.text
     assert "not run: whether the set keeps to max_cost=1 is not known" in outcome.text
 
 

@@ -55,16 +55,16 @@ def test_a_set_that_fails_is_a_failed_test_of_its_own(suite):
     assert outcome.counts == {"undecided": 2, "failed": 4}
     assert outcome.exit_code == 1
     assert outcome.part("test_it[c4]").splitlines() == [
-        "fail: 0 of 6 passed, so the pass rate after 10 is from 0 % to 73.8 % (95 % confidence); 80 % is required",
+        "fail: 0 of 6 passed with 4 open, so the pass rate is from 0 % to 73.8 % (95 % confidence); 80 % is required",
         "  6 x it said no",
     ]
     assert outcome.part("test_it").splitlines() == [
-        "fail: 20 of 38 passed, so the pass rate after 50 is from 26.4 % to 77.1 % (95 % confidence); 80 % is required",
+        "fail: 20 of 38 passed with 12 open, so the pass rate is from 26.4 % to 77.1 % (95 % confidence); 80 % is required",
         "  5 cases in 38 runs: 3 fail, 2 undecided; 36 tokens in 18 model calls",
         *(f"  c{number}: 6 of 6 failed: it said no" for number in (2, 3, 4)),
     ]
     assert outcome.part("evaluation").splitlines()[:-1] == [
-        "test_it.py::test_it: fail: 20 of 38 passed, so the pass rate after 50 is from 26.4 % to 77.1 % (95 % confidence);"
+        "test_it.py::test_it: fail: 20 of 38 passed with 12 open, so the pass rate is from 26.4 % to 77.1 % (95 % confidence);"
         " 80 % is required"
     ]
 
@@ -91,7 +91,7 @@ def test_a_set_may_be_undecided_if_the_project_says_so(suite):
     assert gated.part("test_it").splitlines() == [
         "undecided: 39 of 40 passed, so the pass rate is from 86.8 % to 100 % (95 % confidence); 90 % is required",
         "  a new set of 70 repeats would decide, if 97.5 % of them pass; or a new set of 54, if at most 1 fail",
-        "  that are 35 or 27 repeats of each of the 2 cases",
+        "  that is 35 or 27 repeats of each of the 2 cases",
         "  2 cases in 40 runs: 2 undecided",
         "  c0: 1 of 20 failed: assert 3 != 3",
     ]
@@ -111,6 +111,26 @@ def test_a_set_that_was_selected_in_part_is_not_judged(suite):
     assert outcome.exit_code == 0
     assert outcome.counts == {"undecided": 2, "deselected": 3}
     assert outcome.part("evaluation").splitlines()[0] == "test_it.py::test_it: the set is not judged: 2 of 5 cases have run"
+
+
+IDS = ["../x", "::", "a::b", "[x]", "x]", "é", "\\xe9", "a\\b", "\\", "-", "--lf", "b", "a-b", "x #1", "a" * 5000]
+
+
+def test_cases_with_any_id_are_one_set(suite):
+    outcome = suite.run(
+        HEAD
+        + f"""
+@pytest.mark.parametrize("other", ["", "b", "x]"])
+@pytest.mark.llm_eval(dataset=Dataset([{{"id": id, "inputs": 1}} for id in {IDS!r}]), repeats=8, at_least=.5)
+def test_it(case, other):
+    pass
+"""
+    )
+
+    assert outcome.counts == {"passed": 3 * len(IDS)}
+    assert {found.test: len(found.cases) for found in results(suite)} == {
+        f"test_it.py::test_it{other}": len(IDS) for other in ("", "[b]", "[x]]")
+    }
 
 
 def test_lf_runs_the_cases_that_failed(suite):
@@ -368,19 +388,24 @@ def test_a_session_of_another_set_does_not_go_on(suite, change, error):
     assert len((suite.path / "log").read_text().split()) == 30
 
 
-@pytest.mark.parametrize(
-    ("option", "error"),
-    [
-        ("--llmtest-resume", "--llmtest-resume: .llmtest/evals: there are no results of an earlier session"),
-        ("--llmtest-resume=x", "--llmtest-resume: .llmtest/evals: there are no results of an earlier session"),
-    ],
-)
-def test_a_session_that_does_not_exist_is_an_error(suite, option, error):
-    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), option)
+NO_SESSION = "ERROR: --llmtest-resume: .llmtest/evals: there are no results of an earlier session\n"
+BEHIND = "  put the option behind the paths of tests, or write the name of a session after =\n"
 
-    assert outcome.exit_code != 0
-    assert "INTERNALERROR" not in outcome.text + outcome.errors
-    assert error in (outcome.text + outcome.errors).replace(f"{suite.path}/", "")
+
+@pytest.mark.parametrize(
+    ("options", "errors"),
+    [
+        (["--llmtest-resume"], NO_SESSION),
+        (["--llmtest-resume=x"], NO_SESSION),
+        (["--llmtest-resume", "test_it.py::test_it"], NO_SESSION + BEHIND),
+    ],
+    ids=["last", "named", "path"],
+)
+def test_a_session_that_does_not_exist_is_an_error_before_anything_is_collected(suite, options, errors):
+    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), *options)
+
+    assert outcome.exit_code == pytest.ExitCode.USAGE_ERROR
+    assert outcome.errors.replace(f"{suite.path}/", "").rstrip("\n") == errors.rstrip("\n")
 
 
 def test_a_case_that_had_failed_fails_again_from_its_results(suite):
