@@ -95,6 +95,13 @@ def violations_in(error: BaseException | None) -> list[Violation]:
     return found
 
 
+def fails_test(error: BaseException) -> bool:
+    """True for a failed assertion, and for what `pytest.fail` raises, which is none. pytest is not imported here."""
+    kinds = type(error).__mro__
+    is_of_pytest = any(kind.__module__ == "_pytest.outcomes" for kind in kinds)  # the module of `Failed` itself is `builtins`
+    return isinstance(error, AssertionError) or (is_of_pytest and any(kind.__name__ == "Failed" for kind in kinds))
+
+
 class Expectation(ContextDecorator):
     """The block of `expect_violation`. Not a generator, which would end with the last reference to it."""
 

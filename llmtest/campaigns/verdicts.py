@@ -13,7 +13,7 @@ from llmtest.campaigns.invariants import broken_invariants, check_invariants, fi
 from llmtest.campaigns.kinds import Done, Fault, Interrupted
 from llmtest.core.masks import publish, show
 from llmtest.core.text import amount, did_you_mean, names, times
-from llmtest.errors import CampaignError, Violation, violations_in
+from llmtest.errors import CampaignError, Violation, fails_test, violations_in
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Event, Run
 from llmtest.events.words import Message
@@ -217,14 +217,9 @@ def _judge_error(error: BaseException, wanted: Survival) -> tuple[Outcome, str] 
     """Return the outcome of a run that an error ended; None if `survives=` allows the error, or judges by itself."""
     if isinstance(error, wanted.errors):
         return None
-    if isinstance(error, AssertionError) or _is_outcome(error):
+    if fails_test(error):
         return None if wanted.replaces_assertions else ("wrong and silent", _shown(error))
     return "crash", _shown(error)
-
-
-def _is_outcome(error: BaseException) -> bool:
-    """True for what `pytest.fail` raises, which is no AssertionError. pytest is not imported here."""
-    return any(kind.__module__ == "_pytest.outcomes" for kind in type(error).__mro__)
 
 
 def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple[Outcome, str]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 from llmtest import ledger
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import ScriptError, Violation, ViolationError, fails_test
 from llmtest.scripts import diagnostics
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Request
@@ -86,8 +86,7 @@ class Answering(ABC):
         except ViolationError:
             raise  # it is on the ledger already
         except BaseException as error:
-            # `pytest.fail` raises no AssertionError, and pytest is not imported here.
-            if isinstance(error, AssertionError) or type(error).__module__ == "_pytest.outcomes":
+            if fails_test(error):
                 text = diagnostics.failed_respond(step, request, self.script.owner, error)
                 ledger.report(Violation("failed respond", text), self.script.violations)
             raise
