@@ -157,6 +157,28 @@ def test_the_page_about_settings_has_each_environment_variable() -> None:
     assert sorted(name for name in variables if f"`{name}`" not in page) == []
 
 
+def test_each_option_and_command_that_a_page_shows_is_there() -> None:
+    registered = (ROOT / "docs/reference/settings.md").read_text("utf-8")  # what is registered: see the test above
+    shown = {
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+        for name in re.findall(
+            r"--llmtest-[a-z-]+[a-z]|^\$ llmtest [a-z]+|(?<=`)llmtest [a-z]+(?=[`\s])", page.read_text("utf-8"), re.M
+        )
+        if name.removeprefix("$ ") not in registered
+    }
+
+    assert shown == set()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/how-to").glob("[a-z]*.md")), ids=lambda page: page.stem)
+def test_a_how_to_begins_with_a_thing_that_works(page: Path) -> None:
+    before, fence, _ = page.read_text("utf-8").partition("\n```")
+
+    assert fence
+    assert len(before.splitlines()) <= 8
+
+
 MAKER = re.compile(r"(?:^|[._])(?:Violation|violate)$")
 
 

@@ -7,6 +7,7 @@ import http.server
 import importlib.util
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -80,6 +81,22 @@ def test_the_search_finds_a_name_and_an_error(site: Path) -> None:
 
     assert "scripted_providers" in index
     assert "unused step" in index
+
+
+@pytest.mark.parametrize(
+    ("text", "prepared"),
+    [
+        ("```text tree=test_a\nx\n```", "```text\nx\n```"),
+        ("```python\n>>> 1\n```", "```python\n>>> 1\n```"),
+        (">>> f(1)\n2\n\nAfter it.", "```pycon\n>>> f(1)\n2\n```\n\nAfter it."),
+        ("Before.\n>>> f(1)", "Before.\n```pycon\n>>> f(1)\n```"),
+    ],
+    ids=["words of a fence", "a doctest in a fence", "a doctest and more", "a doctest at the end"],
+)
+def test_the_extension_changes_fences_and_doctests(text: str, prepared: str) -> None:
+    prepare = runpy.run_path(str(DOCS / "fences.py"))["prepare"]
+
+    assert "\n".join(prepare(text.splitlines())) == prepared
 
 
 SEARCHES = {
