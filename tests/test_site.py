@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import importlib
 import importlib.util
 import os
 import re
@@ -74,6 +75,16 @@ def test_the_api_page_has_the_docstring_of_each_public_name(site: Path, name: st
 
     assert f'id="{value.__module__}.{name}"' in page
     assert f"](#{value.__module__}.{name})" in (DOCS / "reference/api.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("module", ["matching", "protocol", "conformance", "trees", "wire", "tokens", "evals"])
+def test_the_page_of_other_modules_has_each_public_name(site: Path, module: str) -> None:
+    names = importlib.import_module(f"llmtest.{module}").__all__
+    source = (DOCS / "reference/api-modules.md").read_text("utf-8").splitlines()
+    built = (site / "reference/api-modules/index.html").read_text("utf-8")
+
+    assert [line for line in (f"::: llmtest.{module}.{name}" for name in names) if line not in source] == []
+    assert [name for name in names if f'id="llmtest.{module}.{name}"' not in built] == []
 
 
 def test_the_search_finds_a_name_and_an_error(site: Path) -> None:
