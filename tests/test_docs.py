@@ -171,6 +171,12 @@ def test_each_option_and_command_that_a_page_shows_is_there() -> None:
     assert shown == set()
 
 
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_each_block_of_yaml_can_be_read(page: Path) -> None:
+    for _, text in _blocks(page, "yaml"):
+        yaml.safe_load(text)
+
+
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/how-to").glob("[a-z]*.md")), ids=lambda page: page.stem)
 def test_a_how_to_begins_with_a_thing_that_works(page: Path) -> None:
     before, fence, _ = page.read_text("utf-8").partition("\n```")
