@@ -185,6 +185,15 @@ def test_a_how_to_begins_with_a_thing_that_works(page: Path) -> None:
     assert len(before.splitlines()) <= 8
 
 
+def test_the_card_has_each_sign_of_the_tree_text() -> None:
+    pages = [(ROOT / f"docs/reference/{name}.md").read_text("utf-8") for name in ("tree-text", "tree-card")]
+    table = pages[0].partition("| sign | what follows |")[2].partition("\n\n")[0]
+    signs = re.findall(r"`(\S)`", "\n".join(row.split(" | ")[0] for row in table.splitlines()))
+
+    assert len(signs) >= 9
+    assert [sign for sign in signs if f"| `{sign}` |" not in pages[1]] == []
+
+
 MAKER = re.compile(r"(?:^|[._])(?:Violation|violate)$")
 
 
