@@ -13,8 +13,10 @@ from pathlib import Path
 
 import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
 import numpy  # noqa: F401, cannot be imported twice
+import openai
 import pytest
 import yaml
+from langchain.chat_models import init_chat_model
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
 import llmtest.conformance.handlers
@@ -25,8 +27,9 @@ import llmtest.langchain.recorded_classes
 import llmtest.langchain.recorded_tools
 import llmtest.langchain.tap
 import llmtest.pytest_plugin.cassettes  # noqa: F401
-from llmtest import errors, events
+from llmtest import errors, events, say
 from llmtest.cli import commands
+from llmtest.langchain.providers import scripted_providers
 from llmtest.wire import scripted_server
 from tests.support.live_pages import FOREIGN, LIVE_PAGES
 
@@ -38,6 +41,15 @@ PAGES = [
     if "```python" in page.read_text("utf-8") and page != HELD_TO_THE_DEMO
 ]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sdks_that_import_late() -> None:
+    """SDKs import parts of themselves at the first request, and compare classes: no inner run may import them again."""
+    with scripted_providers({"openai:*": say("Hello").repeat(), "anthropic:*": say("Hello").repeat()}):
+        for name in ("openai:gpt-5", "openai:gpt-4o", "anthropic:claude-opus-4-7"):
+            init_chat_model(name).invoke("Hi")
+        openai.OpenAI().responses.create(model="gpt-5", input="Hi")
 
 
 def _blocks(page: Path, language: str) -> list[tuple[str, str]]:
