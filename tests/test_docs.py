@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import runpy
 import shlex
 import shutil
 import tomllib
+import warnings
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import openai
 import pytest
 import yaml
 from langchain.chat_models import init_chat_model
+from langchain_openai.chat_models import _client_utils
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
 import llmtest.conformance.handlers
@@ -44,12 +48,18 @@ BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _sdks_that_import_late() -> None:
+def _sdks_that_import_late() -> Iterator[None]:
     """SDKs import parts of themselves at the first request, and compare classes: no inner run may import them again."""
     with scripted_providers({"openai:*": say("Hello").repeat(), "anthropic:*": say("Hello").repeat()}):
         for name in ("openai:gpt-5", "openai:gpt-4o", "anthropic:claude-opus-4-7"):
             init_chat_model(name).invoke("Hi")
         openai.OpenAI().responses.create(model="gpt-5", input="Hi")
+    yield
+    # The models of the pages share clients, whose connections to our servers are still open.
+    _client_utils._cached_sync_httpx_client.cache_clear()
+    _client_utils._cached_async_httpx_client.cache_clear()
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
 
 
 def _blocks(page: Path, language: str) -> list[tuple[str, str]]:
