@@ -32,7 +32,7 @@ chromium: $(VENV)/test.stamp
 	.ci/chromium $(BIN)/python
 
 # The site, in site/. A broken link or anchor ends the build.
-docs: $(VENV)/test.stamp
+docs: $(VENV)/docs.stamp
 	$(BIN)/python -m zensical build --clean --strict
 
 bench: $(VENV)/test.stamp
@@ -57,9 +57,13 @@ $(VENV)/demo.stamp: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet -e '.[demo]'
 	@touch $@
 
+$(VENV)/docs.stamp: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet -e '.[docs]'
+	@touch $@
+
 $(VENV)/test.stamp: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet -e '.[test]'
-	@touch $@ $(VENV)/demo.stamp
+	@touch $@ $(VENV)/demo.stamp $(VENV)/docs.stamp
 
 clean:
 	rm -rf $(VENV) site .cache .nox .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -33,8 +33,6 @@ VARIABLES = """\
 | `GITHUB_ACTIONS`, `GITLAB_CI` | annotations, attachments: see [Continuous integration](../how-to/continuous-integration.md) |
 | `LLMTEST_OTLP_ENDPOINT` | recordings are sent there: [Send traces to your backend](../how-to/send-traces-to-your-backend.md) |
 | `LLMTEST_OTLP_CONTENT`, `LLMTEST_OTLP_CONVENTION` | how much the sent spans tell; which conventions they follow |
-| `LLMTEST_OTLP_ENDPOINT` | traces are sent there while the program runs: see [Send traces to your backend](../how-to/send-traces-to-your-backend.md) |
-| `LLMTEST_OTLP_CONVENTION`, `LLMTEST_OTLP_CONTENT` | in which words, and with which content: see [OpenTelemetry](opentelemetry.md) |
 | `LLMTEST_PENDING_DIR` | the folder for pending snapshots and cassettes |
 | `LLMTEST_STORE` | the file of the trace store |
 | `LLMTEST_TRACING` | if it is set, a program is traced from its start: see [Tracing](../how-to/tracing.md) |

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import runpy
 import shlex
 import shutil
 import tomllib
+import warnings
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import langchain_anthropic  # noqa: F401, imported twice, its SDK would have two classes of one name
 import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
 import numpy  # noqa: F401, cannot be imported twice
+import openai
 import pytest
 import yaml
+from langchain.chat_models import init_chat_model
+from langchain_openai.chat_models import _client_utils
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
 import llmtest.campaigns.fault_runs
@@ -32,8 +38,9 @@ import llmtest.langchain.tap
 import llmtest.pytest_plugin.cassettes
 import llmtest.pytest_plugin.fault_items
 import llmtest.pytest_plugin.interleavings  # noqa: F401
-from llmtest import errors, events
+from llmtest import errors, events, say
 from llmtest.cli import commands
+from llmtest.langchain.providers import scripted_providers
 from llmtest.wire import scripted_server
 from tests.support.live_pages import FOREIGN, LIVE_PAGES
 
@@ -45,6 +52,21 @@ PAGES = [
     if "```python" in page.read_text("utf-8") and page != HELD_TO_THE_DEMO
 ]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sdks_that_import_late() -> Iterator[None]:
+    """SDKs import parts of themselves at the first request, and compare classes: no inner run may import them again."""
+    with scripted_providers({"openai:*": say("Hello").repeat(), "anthropic:*": say("Hello").repeat()}):
+        for name in ("openai:gpt-5", "openai:gpt-4o", "anthropic:claude-opus-4-7"):
+            init_chat_model(name).invoke("Hi")
+        openai.OpenAI().responses.create(model="gpt-5", input="Hi")
+    yield
+    # The models of the pages share clients, whose connections to our servers are still open.
+    _client_utils._cached_sync_httpx_client.cache_clear()
+    _client_utils._cached_async_httpx_client.cache_clear()
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
 
 
 def _blocks(page: Path, language: str) -> list[tuple[str, str]]:
@@ -162,6 +184,43 @@ def test_the_page_about_settings_has_each_environment_variable() -> None:
     variables = set(re.findall(r"\bLLMTEST_[A-Z_]+\b", code)) - {"LLMTEST_ELSEWHERE"}  # set by llmtest for its own process
 
     assert sorted(name for name in variables if f"`{name}`" not in page) == []
+
+
+def test_each_option_and_command_that_a_page_shows_is_there() -> None:
+    registered = (ROOT / "docs/reference/settings.md").read_text("utf-8")  # what is registered: see the test above
+    shown = {
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+        for name in re.findall(
+            r"--llmtest-[a-z-]+[a-z]|^\$ llmtest [a-z]+|(?<=`)llmtest [a-z]+(?=[`\s])", page.read_text("utf-8"), re.M
+        )
+        if name.removeprefix("$ ") not in registered
+    }
+
+    assert shown == set()
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_each_block_of_yaml_can_be_read(page: Path) -> None:
+    for _, text in _blocks(page, "yaml"):
+        yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/how-to").glob("[a-z]*.md")), ids=lambda page: page.stem)
+def test_a_how_to_begins_with_a_thing_that_works(page: Path) -> None:
+    before, fence, _ = page.read_text("utf-8").partition("\n```")
+
+    assert fence
+    assert len(before.splitlines()) <= 8
+
+
+def test_the_card_has_each_sign_of_the_tree_text() -> None:
+    pages = [(ROOT / f"docs/reference/{name}.md").read_text("utf-8") for name in ("tree-text", "tree-card")]
+    table = pages[0].partition("| sign | what follows |")[2].partition("\n\n")[0]
+    signs = re.findall(r"`(\S)`", "\n".join(row.split(" | ")[0] for row in table.splitlines()))
+
+    assert len(signs) >= 9
+    assert [sign for sign in signs if f"| `{sign}` |" not in pages[1]] == []
 
 
 MAKER = re.compile(r"(?:^|[._])(?:Violation|violate)$")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import http.server
+import importlib
 import importlib.util
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -75,11 +77,37 @@ def test_the_api_page_has_the_docstring_of_each_public_name(site: Path, name: st
     assert f"](#{value.__module__}.{name})" in (DOCS / "reference/api.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize("module", ["matching", "protocol", "conformance", "trees", "wire", "tokens", "evals"])
+def test_the_page_of_other_modules_has_each_public_name(site: Path, module: str) -> None:
+    names = importlib.import_module(f"llmtest.{module}").__all__
+    source = (DOCS / "reference/api-modules.md").read_text("utf-8").splitlines()
+    built = (site / "reference/api-modules/index.html").read_text("utf-8")
+
+    assert [line for line in (f"::: llmtest.{module}.{name}" for name in names) if line not in source] == []
+    assert [name for name in names if f'id="llmtest.{module}.{name}"' not in built] == []
+
+
 def test_the_search_finds_a_name_and_an_error(site: Path) -> None:
     index = (site / "search.json").read_text("utf-8")
 
     assert "scripted_providers" in index
     assert "unused step" in index
+
+
+@pytest.mark.parametrize(
+    ("text", "prepared"),
+    [
+        ("```text tree=test_a\nx\n```", "```text\nx\n```"),
+        ("```python\n>>> 1\n```", "```python\n>>> 1\n```"),
+        (">>> f(1)\n2\n\nAfter it.", "```pycon\n>>> f(1)\n2\n```\n\nAfter it."),
+        ("Before.\n>>> f(1)", "Before.\n```pycon\n>>> f(1)\n```"),
+    ],
+    ids=["words of a fence", "a doctest in a fence", "a doctest and more", "a doctest at the end"],
+)
+def test_the_extension_changes_fences_and_doctests(text: str, prepared: str) -> None:
+    prepare = runpy.run_path(str(DOCS / "fences.py"))["prepare"]
+
+    assert "\n".join(prepare(text.splitlines())) == prepared
 
 
 SEARCHES = {

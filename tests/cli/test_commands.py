@@ -52,6 +52,7 @@ def test_without_a_command_the_help_is_shown(capsys):
 
     assert capsys.readouterr().out == alone
     assert alone.startswith("usage: llmtest [-h] [--version] COMMAND ...\n")
+    assert alone.endswith("\nDocumentation: https://llmtest.github.io/llmtest/\n")
 
 
 @pytest.mark.parametrize(

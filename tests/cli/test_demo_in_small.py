@@ -80,6 +80,24 @@ def test_a_test_that_notices_the_change_is_a_success(tmp_path, capsys):
     ]
 
 
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(2, ["line 1", "line 2"]), (14, [*(f"line {n}" for n in range(1, 14)), "  … 1 more line"])],
+    ids=["a short tree", "a long tree"],
+)
+def test_the_beginning_of_each_tree_is_shown(tmp_path, capsys, size, shown):
+    folder = folder_of(tmp_path, NOTICES)
+    tree = folder / "__snapshots__" / "test_agent" / "test_agent.tree"
+    tree.parent.mkdir(parents=True)
+    tree.write_text("# llmtest tree v1\n" + "".join(f"line {n}\n" for n in range(1, size + 1)), "utf-8")
+
+    assert demo.run(folder, needs=()) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index("__snapshots__/test_agent/test_agent.tree") + 1
+    assert lines[first : lines.index("", first)] == shown
+
+
 def test_the_folder_is_left_as_it_was_and_nothing_else_is_left(tmp_path, monkeypatch):
     folder = folder_of(tmp_path, f"{NOTICES}    assert open('data/kept.txt').read() == 'copied'\n")
     (folder / "data").mkdir()
