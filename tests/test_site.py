@@ -77,7 +77,10 @@ def test_the_api_page_has_the_docstring_of_each_public_name(site: Path, name: st
     assert f"](#{value.__module__}.{name})" in (DOCS / "reference/api.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("module", ["matching", "protocol", "conformance", "trees", "wire", "tokens", "evals"])
+MODULES = ("matching", "protocol", "conformance", "trees", "wire", "tokens", "evals", "coverage", "campaigns", "otel")
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_page_of_other_modules_has_each_public_name(site: Path, module: str) -> None:
     names = importlib.import_module(f"llmtest.{module}").__all__
     source = (DOCS / "reference/api-modules.md").read_text("utf-8").splitlines()
