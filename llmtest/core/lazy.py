@@ -49,9 +49,10 @@ def _imports_for_type_checkers(package: str) -> dict[str, str]:
     """Return the module of each name that the source of `package` imports under `if TYPE_CHECKING:`."""
     import ast  # not at the top: `import llmtest` alone pays nothing for it
 
-    module = sys.modules[package]
-    assert module.__spec__ is not None
-    tree = ast.parse(module.__spec__.loader.get_source(package))  # type: ignore[union-attr]  # a loader of source files
+    spec = sys.modules[package].__spec__
+    assert spec is not None
+    # Not `get_source`: where llmtest is installed, pytest loads it to rewrite its asserts, and pytest's loader has none.
+    tree = ast.parse(spec.loader.get_data(spec.origin))  # type: ignore[union-attr]  # a loader of source files
     blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names if alias.name == alias.asname}

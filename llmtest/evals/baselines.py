@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any, Final, Self
 
 from llmtest.core.masks import table
+from llmtest.core.own_folder import make_folder
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, did_you_mean, some_names
 from llmtest.errors import BaselineError, ScriptError
@@ -107,7 +108,7 @@ class Baseline:
         return cls(dataset.name, dataset.hash, tuple(results))
 
     def save(self, path: Path | str) -> None:
-        """Write the file. Equal results make equal files.
+        """Write the file, and make its folder. Equal results make equal files.
 
         Raises:
             BaselineError: the file cannot be written, or the name of a test, case, scorer or trace looks like a secret.
@@ -139,6 +140,7 @@ def save_baselines(baselines: Sequence[Baseline], path: Path | str) -> None:
             raise BaselineError(f"a baseline is committed, and the name {hidden!r} of a case or scorer looks like a secret")
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for baseline in baselines for line in _lines(baseline))
     try:
+        make_folder(Path(path).parent)
         Path(path).write_bytes(text.encode("utf-8"))
     except OSError as error:
         raise BaselineError(f"{shown_path(str(path))}: the baseline cannot be written: {error.strerror}") from None

@@ -197,7 +197,7 @@ def _read_csv(text: str, path: str) -> list[Node]:
     try:
         for cells in rows:
             line, begin = begin, rows.line_num + 1
-            if not cells:
+            if not any(cells):  # spreadsheets write the rows below a table, too
                 continue
             if not header:
                 header = _columns(cells, f"{path}:{line}")
@@ -216,6 +216,9 @@ _PARTS: Final = ("inputs", "expected", "metadata")
 def _columns(cells: Sequence[str], where: str) -> list[str]:
     """Return the columns of a table, each with a field of a case, or with a part of one."""
     header = [cell.strip() for cell in cells]
+    other = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
+    if other is not None:
+        raise error_at(where, f"the cells of the table are separated by {other!r}; separate them by commas")
     for number, column in enumerate(header):
         field, dot, _ = column.partition(".")
         if column in header[:number]:
@@ -223,10 +226,11 @@ def _columns(cells: Sequence[str], where: str) -> list[str]:
         if dot and field in header:
             raise error_at(where, f"the columns `{field}` and `{column}` exclude each other")
         if column not in _CELLS and not (dot and field in _PARTS):
-            known = [*_CELLS, *(f"{part}.{column.rpartition('.')[2]}" for part in _PARTS)]
+            part = column.rpartition(".")[2]
+            known = [*_CELLS, *(f"{field}.{part}" for field in _PARTS)]
             wanted = f"expected  {', '.join(f'`{name}`' for name in _CELLS)}, or a part of a field such as `inputs.question`"
-            evidence = [wanted, did_you_mean(column, known, before="")]
-            raise error_at(where, f"the table has the unknown column `{column}`", *filter(None, evidence))
+            hint = did_you_mean(column, known, before="", otherwise=f"a column of your own is `metadata.{part}`")
+            raise error_at(where, f"the table has the unknown column `{column}`", wanted, hint)
     return header
 
 

@@ -80,7 +80,9 @@ def results_of(root: Path, name: str = "") -> Results:
     Raises:
         ResultsError: there is none, or it cannot be read.
     """
-    return Results.load(Path(name) if name and Path(name).exists() else find_session(root, name))
+    if name and (Path(name).exists() or Path(name).suffix or Path(name).name != name):  # no name of a session is a path
+        return Results.load(name)
+    return Results.load(find_session(root, name))
 
 
 def baselines_of(root: Path, name: str = "") -> list[Baseline]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+from llmtest.core.own_folder import make_folder
 from llmtest.core.progress import progress
 from llmtest.core.source import shown_path
 from llmtest.core.text import short, some_names
@@ -95,7 +96,7 @@ class Calibration:
         return "\n".join(lines)
 
     def save(self, path: Path | str) -> None:
-        """Write a file of JSON, for `qualify`. It holds numbers, hashes and the ids of cases, so it can be committed.
+        """Write a file of JSON, for `qualify`, and make its folder. It holds numbers, hashes and ids of cases: commit it.
 
         Raises:
             CalibrationError: the file cannot be written, or the judge is a plain function: whether a kept calibration is that of
@@ -109,6 +110,7 @@ class Calibration:
         told = {"llmtest_calibration": FORMAT, **asdict(replace(self, judge=EMPTY)), "judge": dict(self.judge)}
         text = json.dumps(told, indent=1, ensure_ascii=False)
         try:
+            make_folder(Path(path).parent)
             Path(path).write_text(f"{text}\n", "utf-8")
         except OSError as error:
             raise CalibrationError(f"{shown_path(str(path))}: the calibration cannot be written: {error.strerror}") from None

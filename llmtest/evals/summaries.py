@@ -26,7 +26,7 @@ MAX_WHY: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class MeanScore:
-    """The mean of one scorer over the cases. `interval` is None if there is one run only.
+    """The mean of one scorer over the cases. `interval` is None if there is one run only, or all values are equal.
 
     Each case counts by the mean of its runs, because the runs of one case are alike, and with its weight. `is_rate` tells that
     all values are 0 or 1.
@@ -202,7 +202,8 @@ def _mean(name: str, groups: Sequence[Sequence[float]], weights: Sequence[float]
     if is_rate and counting is None and len({*map(len, groups)}) == 1:  # then the runs have the mean of the cases
         interval: Interval | None = clopper_pearson(int(sum(every)), len(every), confidence=confidence)
     else:
-        interval = bootstrap_mean(values, weights=counting, confidence=confidence) if len(values) > 1 else None
+        # Of equal values the bootstrap knows no others: its interval, without width, would claim to be certain.
+        interval = bootstrap_mean(values, weights=counting, confidence=confidence) if len({*values}) > 1 else None
     return MeanScore(name, fmean(values, counting), interval, is_rate)
 
 

@@ -102,7 +102,7 @@ class Requirement:
         >>> requirement.settle(20, 30, 100) is None
         True
         >>> print(requirement.settle(10, 30, 100))
-        fail: 10 of 30 passed, so the pass rate after 100 is from 4.9 % to 87.4 % (95 % confidence); 90 % is required
+        fail: 10 of 30 passed with 70 open, so the pass rate is from 4.9 % to 87.4 % (95 % confidence); 90 % is required
         """
         if total > repeats:
             raise ValueError(f"{amount(total, 'repeat')} cannot be part of {repeats:,}")
@@ -182,9 +182,9 @@ class Verdict:
         return found - self.total
 
     def __str__(self) -> str:
-        after = "" if self.total == self.repeats else f" after {self.repeats:,}"
-        rate = f"the pass rate{after} is {interval_text(self.interval)}; {percent(self.requirement.at_least)} is required"
-        line = f"{self.outcome}: {self.passed:,} of {self.total:,} passed, so {rate}"
+        rest = "" if self.total == self.repeats else f" with {self.repeats - self.total:,} open"
+        rate = f"the pass rate is {interval_text(self.interval)}; {percent(self.requirement.at_least)} is required"
+        line = f"{self.outcome}: {self.passed:,} of {self.total:,} passed{rest}, so {rate}"
         return line if self.outcome != "undecided" else f"{line}\n  {self._hint()}"
 
     def _hint(self) -> str:

@@ -8,29 +8,26 @@ rules is opened: after all handlers have the start, all of them get the error, a
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 
+from llmtest.core.once import once
 from llmtest.events.callbacks import ERROR_OF, START_KINDS
 from llmtest.matching import enforce
 
 # Chains are not stopped; the models, tools and retrievers that they call are.
 _ERRORS: Final = {start: ERROR_OF[kind] for start, kind in START_KINDS.items() if kind != "chain"}
 
-# Never released: a flag that exactly one thread can set.
-_installed = threading.Lock()
 
-
+@once
 def install() -> None:
     """Wrap the managers, once per process. Safe to call from any thread, any number of times."""
-    if _installed.acquire(blocking=False):
-        for start, error in _ERRORS.items():
-            setattr(CallbackManager, start, _checked(getattr(CallbackManager, start), error))
-            setattr(AsyncCallbackManager, start, _achecked(getattr(AsyncCallbackManager, start), error))
+    for start, error in _ERRORS.items():
+        setattr(CallbackManager, start, _checked(getattr(CallbackManager, start), error))
+        setattr(AsyncCallbackManager, start, _achecked(getattr(AsyncCallbackManager, start), error))
 
 
 class _Started(Protocol):

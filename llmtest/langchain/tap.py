@@ -34,6 +34,7 @@ from langchain_core.tracers.context import register_configure_hook
 from llmtest import ledger
 from llmtest.capture import blocks, membership, processes
 from llmtest.concurrency import asyncio_state, lanes
+from llmtest.core.once import once
 from llmtest.core.source import caller
 from llmtest.core.text import text_of
 from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
@@ -91,6 +92,9 @@ Held = Callable[[], dict[str, object]]
 
 MODEL_STARTS: Final = frozenset(START_OF[kind] for kind in MODELS)
 
+meet: Callable[[UUID, bool], None] | None = None
+"""Called with the id of each recorded run that starts, on its stack, and whether it has no parent. Coverage sets it."""
+
 
 # -- the handler
 
@@ -132,6 +136,8 @@ class Tap(BaseCallbackHandler):
             if kind in MODEL_STARTS:
                 member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
             return
+        if meet is not None:
+            meet(run_id, parent is None)
         metadata = about.get("metadata")
         payload = take()
         edits.note_start(run_id, payload)
@@ -440,23 +446,13 @@ class _Hook:
 
 TAP: Tap = object.__new__(Tap)
 
-# Never released: flags that exactly one thread can set.
-_installing = threading.Lock()
-_is_installed = threading.Event()
+# Never released: a flag that exactly one thread can set.
 _graphs_watched = threading.Lock()
 
 
+@once
 def install() -> None:
     """Attach the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
-    if _is_installed.is_set():
-        return
-    with _installing:  # another thread may be about to: a run that starts before it has ended would not be recorded
-        if not _is_installed.is_set():
-            _install()
-            _is_installed.set()
-
-
-def _install() -> None:
     # One hook for ever: LangChain never removes one, and asks each of them at every start
     # (https://github.com/langchain-ai/langchain/issues/32300). It is inheritable, or only root runs would have the tap.
     register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)

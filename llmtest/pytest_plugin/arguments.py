@@ -48,6 +48,37 @@ def session_of(config: pytest.Config) -> str:
     return sent or config.stash[_session]
 
 
+_evals: Final = pytest.StashKey[Path]()
+
+
+def evals_folder(config: pytest.Config) -> Path:
+    """Return the folder with the results of the evaluations of this session, or of the session that it goes on with.
+
+    Raises:
+        UsageError: there is no session to go on with.
+    """
+    if _evals not in config.stash:
+        from llmtest.evals.results import sessions_folder
+
+        resumed = config.getoption("llmtest_resume")
+        started = sessions_folder(config.rootpath) / session_of(config)
+        config.stash[_evals] = started if resumed is None else _resumed_folder(config, resumed)
+    return config.stash[_evals]
+
+
+def _resumed_folder(config: pytest.Config, name: str) -> Path:
+    from llmtest.errors import ResultsError
+    from llmtest.evals.results import find_session
+
+    try:
+        return find_session(config.rootpath, name)
+    except ResultsError as error:
+        problem = f"--llmtest-resume: {error}"
+    if name and Path(name.partition("::")[0]).exists():  # `pytest --llmtest-resume tests` takes the tests for a session
+        problem += "\n  put the option behind the paths of tests, or write the name of a session after ="
+    raise pytest.UsageError(problem)
+
+
 def pending_folder(config: pytest.Config) -> Folder:
     """Return the folder of pending files of this session. In CI, where nothing is kept, that of the report is written."""
     from llmtest.trees.pending import VARIABLE, Folder
@@ -67,6 +98,11 @@ def report_folder(config: pytest.Config) -> Path | None:
 def page_file(config: pytest.Config) -> Path | None:
     """Return the file that `--llmtest-html` names, seen from where pytest was started, or the ini key, from its file."""
     return _path(config, "llmtest_html")
+
+
+def coverage_folder(config: pytest.Config) -> Path | None:
+    """Return the folder that `--llmtest-cov-data` names, seen from where pytest was started, or the ini key, from its file."""
+    return _path(config, "llmtest_cov_data")
 
 
 def _path(config: pytest.Config, key: str) -> Path | None:

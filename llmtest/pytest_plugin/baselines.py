@@ -18,7 +18,7 @@ from llmtest.evals.baselines import Baseline, load_baselines
 from llmtest.evals.comparisons import compare
 from llmtest.evals.regressions import Compared, check_kinds
 from llmtest.evals.results import Results, SetResults
-from llmtest.pytest_plugin.eval_reports import folder_of
+from llmtest.pytest_plugin.arguments import evals_folder
 from llmtest.tracing.store import place
 
 OPTION: Final = "--llmtest-baseline"
@@ -39,7 +39,7 @@ class BaselineComparison:
             self._baselines = [(path, baseline) for path in paths for baseline in load_baselines(path)]
         except BaselineError as error:
             raise pytest.UsageError(f"{OPTION}: {error}") from None
-        self._folder = folder_of(config)
+        self._folder = evals_folder(config)
         self._compared: list[Compared] = []
         self._notes: list[str] = []
         self._failed = False

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import inspect
 import shlex
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -96,6 +97,7 @@ class CaseItem:
         self.cost: float | None = 0.0
         self.is_over = self._is_checked = False
         self._hash = case.hash
+        self._lock = threading.Lock()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -218,7 +220,7 @@ class CaseItem:
     @contextmanager
     def _opened(self, arguments: Mapping[str, Any], number: int) -> Iterator[_Repeat]:
         repeat = _Repeat(self, arguments, f"{self._item.nodeid} #{number}")
-        with ledger.opened_for_repeat(repeat.page):
+        with ledger.opened_for_repeat(repeat.page), repeat.providers:
             yield repeat
         self._session.skip_without_key(repeat.error)
 
@@ -280,9 +282,10 @@ class CaseItem:
             self._case.weight,
         )
         self._session.write(self.head.test, result)
-        self._count(result)
-        self.tokens.update(input_tokens=counts.input_tokens, output_tokens=counts.output_tokens, requests=counts.requests)
-        self.cost = None if self.cost is None or cost is None else self.cost + cost
+        with self._lock:  # repeats end on several threads
+            self._count(result)
+            self.tokens.update(input_tokens=counts.input_tokens, output_tokens=counts.output_tokens, requests=counts.requests)
+            self.cost = None if self.cost is None or cost is None else self.cost + cost
         return result, why
 
     def _cost(self, calls: list[ModelCall]) -> tuple[float | None, str]:
@@ -362,6 +365,8 @@ class _Repeat:
         self.page.note(self.recording)
         self.output: Any = None
         self.error: BaseException | None = None
+        self.providers = ExitStack()
+        """Where `scripted_providers` of this repeat is open: while it runs, and while scorers, such as judges, look at it."""
         self._scores: Scores | None = None
         self._began, self._seconds = perf_counter(), 0.0
 
@@ -375,7 +380,7 @@ class _Repeat:
             if "scripted_providers" in given:
                 from llmtest.langchain import providers
 
-                given["scripted_providers"] = block.enter_context(providers.scripted_providers({}))
+                given["scripted_providers"] = self.providers.enter_context(providers.scripted_providers({}))
             block.callback(self._end)
             block.enter_context(inside(self.recording))
             yield given
@@ -391,6 +396,7 @@ class _Repeat:
             return
         with self._item.scoring():
             self._scores = self._item.score(self.output, self.recording, self.error)
+        self.providers.close()
         failed = self.error is not None or not self._scores.passed
         found = self._item.judge(self.page, self.recording, failed=failed)
         if found and self.error is None:

@@ -162,9 +162,7 @@ def _warn_of_judges(evaluation: Evaluation) -> None:
     """Warn of judges that have not been compared with labels of people."""
     for name, scorer in (evaluation.scorers or {}).items():
         if getattr(scorer, "is_qualified", True) is False:
-            text = (
-                f"the judge `{name}` of llm_eval() has not been shown to judge as people do: let it pass `llmtest.evals.qualify`"
-            )
+            text = f"the judge `{name}` of llm_eval() has not been shown to judge as people do: see `llmtest.evals.qualify`"
             warnings.warn(LlmtestWarning(text), stacklevel=2)
 
 

@@ -10,33 +10,18 @@ import pytest
 
 from llmtest.errors import ResultsError
 from llmtest.evals.history import combine
-from llmtest.evals.results import ENDING, Results, find_session, sessions_folder
+from llmtest.evals.results import ENDING, Results
 from llmtest.evals.summaries import Summary
-from llmtest.pytest_plugin.arguments import session_of
+from llmtest.pytest_plugin.arguments import evals_folder
 from llmtest.reports.evaluations import evaluations
 
 FOLDER: Final = "evals"
 """In the folder of a report."""
 
 
-def folder_of(config: pytest.Config) -> Path:
-    """Return the folder with the results of this session, or of the one that it goes on with.
-
-    Raises:
-        UsageError: there is no session to go on with.
-    """
-    root, resumed = config.rootpath, config.getoption("llmtest_resume")
-    if resumed is None:
-        return sessions_folder(root) / session_of(config)
-    try:
-        return find_session(root, resumed)
-    except ResultsError as error:
-        raise pytest.UsageError(f"--llmtest-resume: {error}") from None
-
-
 def page(config: pytest.Config) -> str:
     """Return the evaluations of this session as Markdown; empty if there is none."""
-    folder = folder_of(config)
+    folder = evals_folder(config)
     if not folder.is_dir():
         return ""
     return evaluations([Summary(found) for found in Results.load(folder)])
@@ -44,7 +29,7 @@ def page(config: pytest.Config) -> str:
 
 def score_lines(config: pytest.Config) -> list[str]:
     """Return a line for each scorer of this session whose values are not only 0 and 1: its mean, with the interval."""
-    folder = folder_of(config)
+    folder = evals_folder(config)
     try:
         summaries = [Summary(found) for found in Results.load(folder)] if _has_measures(folder) else []
     except ResultsError as error:
@@ -76,5 +61,5 @@ def write(config: pytest.Config, report: Path) -> None:
         old.unlink()
     (report / "evaluations.md").unlink(missing_ok=True)
     if text:
-        combine([folder_of(config)], target)
+        combine([evals_folder(config)], target)
         (report / "evaluations.md").write_text(text, "utf-8")

@@ -28,10 +28,10 @@ from llmtest.core.text import amount, some_names
 from llmtest.errors import EvaluationError, ResultsError, StoreError
 from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import Interval
-from llmtest.evals.results import ENDING, RepeatResult, Results, ResultsWriter, SetHead, SetResults, find_session, sessions_folder
+from llmtest.evals.results import ENDING, RepeatResult, Results, ResultsWriter, SetHead, SetResults, sessions_folder
 from llmtest.evals.running import Pauses, Spending
 from llmtest.evals.verdicts import Requirement, Verdict, judge_set
-from llmtest.pytest_plugin.arguments import session_of
+from llmtest.pytest_plugin.arguments import evals_folder
 from llmtest.pytest_plugin.attempt import place_skip
 from llmtest.pytest_plugin.eval_items import CaseItem
 from llmtest.pytest_plugin.eval_marker import Evaluation, base_of, case_of, generate, set_of
@@ -96,7 +96,7 @@ class EvalSession:
         self._resumed: Results | None = None
         self._tests: set[str] = set()
         self._resume = config.getoption("llmtest_resume")
-        self._folder = self._find_folder()
+        self._folder = evals_folder(config)
         self._writer = ResultsWriter(self._folder, self._worker.get("workerid", "main"))
         self._store = Store(place(config.rootpath))
         self._store_problem = ""
@@ -106,15 +106,6 @@ class EvalSession:
         config.add_cleanup(self._runner.close)
         config.add_cleanup(self._store.close)
         config.add_cleanup(self._writer.close)
-
-    def _find_folder(self) -> Path:
-        root = self._config.rootpath
-        if self._resume is not None:
-            try:
-                return find_session(root, self._resume)
-            except ResultsError as error:
-                raise pytest.UsageError(f"--llmtest-resume: {error}") from None
-        return sessions_folder(root) / session_of(self._config)
 
     # -- collection
 
@@ -481,7 +472,7 @@ def _repeats_of_each(head: SetHead, verdict: Verdict | None) -> list[str]:
         return []
     needed = [more for more in dict.fromkeys((verdict.more, verdict.more_passes)) if more is not None]
     each = [f"{math.ceil((verdict.total + more) / head.cases):,}" for more in needed]
-    return [f"  that are {' or '.join(dict.fromkeys(each))} repeats of each of the {head.cases:,} cases"]
+    return [f"  that is {' or '.join(dict.fromkeys(each))} repeats of each of the {head.cases:,} cases"]
 
 
 def _verdict_of(facts: dict[str, Any]) -> Verdict:
@@ -494,7 +485,7 @@ def _failed_lines(cases: list[_Case]) -> list[str]:
     failed = sorted((case for case in cases if case.passed < case.total), key=lambda case: case.passed / case.total)
     lines = [f"  {case.id}: {case.total - case.passed:,} of {case.total:,} failed: {case.why}" for case in failed[:MAX_CASES]]
     more = len(failed) - MAX_CASES
-    return [*lines, f"  and {amount(more, 'case')} more with failed runs"] if more > 0 else lines
+    return [*lines, f"  and {amount(more, 'more case')} with failed runs"] if more > 0 else lines
 
 
 def file_of(reporter: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -551,6 +552,31 @@ def test_a_block_that_was_left_elsewhere_is_not_kept_alive_by_the_context_that_l
     caught.__exit__(None, None, None)
 
     assert [opening.block for opening in context[blocks.open_blocks]] == [None]
+
+
+FIRST_BLOCKS = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from langchain_core.language_models import FakeListChatModel
+from llmtest import record
+
+barrier, model = threading.Barrier(8), FakeListChatModel(responses=["hi"])
+
+def work(number):
+    barrier.wait()
+    with record() as recording:
+        model.invoke("?")
+    return len(recording.runs)
+
+with ThreadPoolExecutor(8) as pool:
+    print(list(pool.map(work, range(8))))
+"""
+
+
+def test_the_first_blocks_of_a_process_may_be_opened_by_several_threads_at_once() -> None:
+    ran = subprocess.run([sys.executable, "-c", FIRST_BLOCKS], capture_output=True, text=True, check=False)
+
+    assert (ran.stdout.strip(), ran.stderr) == ("[1, 1, 1, 1, 1, 1, 1, 1]", "")
 
 
 # -- the table of situations

@@ -149,12 +149,13 @@ def test_a_comparison_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) 
         (["compare", "1", "2", "--confidence", "95"], "compare: --confidence lies between 0 and 1, such as 0.95; got 95.0"),
         (["compare", "1", "3"], "compare: the baseline is of other cases than these results\n"),
         (["compare", "1", "no"], "compare: .llmtest/evals: there is no session 'no'"),
-        (["accept", "1", "-o", "no/x"], "accept: no/x: the baseline cannot be written: No such file or directory"),
+        (["compare", "1", "no.jsonl"], "compare: no.jsonl: the results cannot be read: No such file or directory"),
+        (["accept", "1", "-o", "file/x"], "accept: file/x: the baseline cannot be written: File exists"),
         (["accept", "4", "-o", "x"], f"accept: {TEST}: the results are of 1 of 2 cases of letters"),
         (["history", "--last", "0"], "history: --last is 1 or more; got 0"),
         (["combine", "1", "-o", "sub"], "combine: 1: the results cannot be read: No such file or directory"),
     ],
-    ids=["kind", "confidence", "cases", "session", "folder", "a part", "last", "combine"],
+    ids=["kind", "confidence", "cases", "session", "no file", "folder", "a part", "last", "combine"],
 )
 def test_what_makes_no_sense_is_exit_code_2(
     arguments: list[str], error: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -163,6 +164,7 @@ def test_what_makes_no_sense_is_exit_code_2(
     write_session(folder, "2", BAD)
     write_session(folder, "3", {"c0": [True], "x": [True]})
     write_session(folder, "4", {"c0": [True]}, of=["c0", "c1"])
+    Path("file").touch()
 
     assert run(*arguments) == 2
     assert err(capsys).startswith(f"llmtest evals {error}")

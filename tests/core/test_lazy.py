@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,24 @@ def test_a_name_that_is_not_there_is_an_attribute_error(lazily: Path) -> None:
     asked = "import lazily\ntry: lazily.abc\nexcept AttributeError as error: print(error)"
 
     assert run(asked) == "module 'lazily' has no attribute 'abc'"
+
+
+def test_names_are_found_where_pytest_rewrites_the_package(lazily: Path) -> None:
+    """As it does with all files of a distribution that has a plugin, unless it is installed with `-e`."""
+    (lazily.parent / "conftest.py").write_text("import pytest\npytest.register_assert_rewrite('lazily')\n")
+    (lazily.parent / "test_it.py").write_text(
+        "import lazily\n\n\ndef test_it():\n"
+        "    assert type(lazily.__spec__.loader).__name__ == 'AssertionRewritingHook'\n"
+        "    assert lazily.answer == 42\n"
+    )
+
+    assert "1 passed" in run("import pytest; pytest.main(['-p', 'no:cacheprovider', 'test_it.py'])")
+
+
+def test_names_are_found_in_a_zip_file(lazily: Path) -> None:
+    with zipfile.ZipFile("packed.zip", "w") as packed:
+        for file in lazily.glob("*.py"):
+            packed.write(file, f"lazily/{file.name}")
+    shutil.rmtree(lazily)
+
+    assert run("import sys; sys.path.insert(0, 'packed.zip'); import lazily; print(lazily.answer)") == "42"

@@ -137,14 +137,21 @@ def test_a_file_with_another_number_of_lines_than_it_says_is_an_error(tmp_path: 
 
 def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("file").touch()
 
     with pytest.raises(BaselineError) as read:
         Baseline.load("x.jsonl")
     with pytest.raises(BaselineError) as written:
-        results(1).save("no/x.jsonl")
+        results(1).save("file/x.jsonl")
 
     assert str(read.value) == "x.jsonl: the baseline cannot be read: No such file or directory"
-    assert str(written.value) == "no/x.jsonl: the baseline cannot be written: No such file or directory"
+    assert str(written.value) == "file/x.jsonl: the baseline cannot be written: File exists"
+
+
+def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
+    results(1).save(tmp_path / "a" / "b" / "x.jsonl")
+
+    assert (tmp_path / "a" / "b" / "x.jsonl").is_file()
 
 
 # -- what a run spent, and several tests

@@ -70,7 +70,7 @@ def test_json_lines_and_tables_have_the_same_fields() -> None:
 
 
 def test_a_table_of_a_spreadsheet_has_a_byte_order_mark_empty_rows_and_cells_of_several_lines(write: Any) -> None:
-    dataset = write("a.csv", '\ufeffid,inputs\r\n\r\na,"one\r\ntwo"\r\nb,\r\n')
+    dataset = write("a.csv", '\ufeffid,inputs\r\n\r\na,"one\r\ntwo"\r\nb,\r\n,\r\n')
 
     assert list(dataset) == [Case("a", "one\r\ntwo"), Case("b", "")]
 
@@ -264,8 +264,18 @@ def _fields(case: Case) -> dict[str, Any]:
             "a.csv",
             "id,zzz\n",
             "a.csv:1: the table has the unknown column `zzz`\n"
-            "  expected  `id`, `inputs`, `expected`, `tags`, `weight`, or a part of a field such as `inputs.question`",
+            "  expected  `id`, `inputs`, `expected`, `tags`, `weight`, or a part of a field such as `inputs.question`\n"
+            "  a column of your own is `metadata.zzz`",
         ),
+        (
+            "a.csv",
+            "id,question\n",
+            "a.csv:1: the table has the unknown column `question`\n"
+            "  expected  `id`, `inputs`, `expected`, `tags`, `weight`, or a part of a field such as `inputs.question`\n"
+            "  did you mean `inputs.question`?",
+        ),
+        ("a.csv", "id;inputs\na;b\n", "a.csv:1: the cells of the table are separated by ';'; separate them by commas"),
+        ("a.csv", "id\tinputs\na\tb\n", "a.csv:1: the cells of the table are separated by '\\t'; separate them by commas"),
         ("a.csv", 'id,inputs\na,"b\nc"\nd,"e', "a.csv:4: not CSV: unexpected end of data"),
         ("a.csv", 'id,inputs\na,"b\nc"\na,e\n', "a.csv:4: case 2 has the id 'a' of another case, which is at a.csv:2"),
         ("a.csv", "id,inputs,weight\na,b,heavy\n", "a.csv:2: `weight` of case 1 must be a positive number; got the text 'heavy'"),

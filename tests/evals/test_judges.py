@@ -218,17 +218,18 @@ def test_a_file_that_is_no_calibration_is_an_error(
 def test_a_calibration_that_cannot_be_kept_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     function = calibrate(*table(2, 1, 1, 2))
+    Path("file").touch()
 
     with pytest.raises(CalibrationError) as plain:
         function.save("x.json")
     with pytest.raises(CalibrationError) as written:
-        replace(function, judge=FrozenDict({"rubric": "r"})).save("no/x.json")
+        replace(function, judge=FrozenDict({"rubric": "r"})).save("file/x.json")
 
     assert str(plain.value) == (
         "the calibration of a judge that is a plain function cannot be kept: it does not tell its rubric and its model\n"
         "  make the judge with `judge(model, rubric)`, or give `qualify` the labelled runs"
     )
-    assert str(written.value) == "no/x.json: the calibration cannot be written: No such file or directory"
+    assert str(written.value) == "file/x.json: the calibration cannot be written: File exists"
 
 
 @pytest.mark.parametrize("label", [True, False, "yes", "No", "TRUE"])

@@ -90,6 +90,16 @@ def test_a_case_counts_in_a_mean_with_its_weight(tmp_path: Path) -> None:
     assert (found.scores[0].mean, found.scores[0].interval) == (0.75, bootstrap_mean([1.0, 0.0], weights=[3.0, 1.0]))
 
 
+def test_means_of_equal_values_have_no_interval_because_it_would_have_no_width(tmp_path: Path) -> None:
+    def heavy(case: str, number: int) -> float:
+        return 3.0 if case == "a" else 1.0
+
+    found = summary(tmp_path, {"a": [True] * 2, "b": [True] * 2}, weight=heavy)
+
+    assert (found.scores[0].mean, found.scores[0].interval) == (1.0, None)
+    assert str(found.scores[0]) == "exact 100 %"
+
+
 def test_a_summary_as_json(tmp_path: Path) -> None:
     found = summary(tmp_path, {"a": [True, False], "b": [True, True]}, trace=lambda case, number: f"{case}{number}", cost=None)
 

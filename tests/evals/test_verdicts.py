@@ -109,10 +109,10 @@ def test_a_verdict_of_a_plan_that_is_cut_short_has_the_interval_of_all_that_may_
     assert verdict is not None
     assert (verdict.interval.low, verdict.interval.high) == (clopper_pearson(10, 100).low, clopper_pearson(80, 100).high)
     assert str(verdict) == (
-        "fail: 10 of 30 passed, so the pass rate after 100 is from 4.9 % to 87.4 % (95 % confidence); 90 % is required"
+        "fail: 10 of 30 passed with 70 open, so the pass rate is from 4.9 % to 87.4 % (95 % confidence); 90 % is required"
     )
     assert str(EXACT.settle(88, 97, 100)).splitlines() == [
-        "undecided: 88 of 97 passed, so the pass rate after 100 is from 79.9 % to 95.9 % (95 % confidence); 90 % is required",
+        "undecided: 88 of 97 passed with 3 open, so the pass rate is from 79.9 % to 95.9 % (95 % confidence); 90 % is required",
         "  a new set of 6,827 repeats would decide, if 90.72 % of them pass; or a new set of 167, if at most 9 fail",
     ]
 

@@ -47,7 +47,7 @@ def test_a_run_that_ends_by_an_exception_has_failed(suite, body, reason):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("test_it[one]").splitlines() == [
-        "fail: 0 of 9 passed, so the pass rate after 10 is from 0 % to 44.6 % (95 % confidence); 50 % is required",
+        "fail: 0 of 9 passed with 1 open, so the pass rate is from 0 % to 44.6 % (95 % confidence); 50 % is required",
         f"  9 x {reason}",
     ]
 
@@ -58,7 +58,7 @@ def test_runs_that_pass_pass(suite):
     assert outcome.counts == {"passed": 1}
     assert outcome.exit_code == 0
     assert outcome.part("evaluation").splitlines()[:2] == [
-        "test_it.py::test_it: pass: 15 of 15 passed, so the pass rate after 20 is from 50.8 % to 100 % (95 % confidence);"
+        "test_it.py::test_it: pass: 15 of 15 passed with 5 open, so the pass rate is from 50.8 % to 100 % (95 % confidence);"
         " 50 % is required",
         "  1 case in 15 runs: 1 pass",
     ]
@@ -253,6 +253,32 @@ def test_it(case, scripted_providers, llm_live):
     assert outcome.counts == {"passed": 1}
 
 
+@pytest.mark.parametrize(("steps", "why"), [(1, ""), (2, "1 of 2 steps of the script was never used")])
+def test_providers_script_the_judge_of_a_repeat_too(suite, steps, why):
+    pytest.importorskip("langchain_openai")
+    outcome = suite.run(
+        HEAD
+        + f"""
+from langchain_openai import ChatOpenAI
+from llmtest import structured
+from llmtest.evals import judge
+
+polite = judge(ChatOpenAI(model="gpt-5", api_key="none"), "It greets.", name="polite")
+polite.is_qualified = True
+
+@evaluate(scorers=[polite])
+def test_it(case, scripted_providers):
+    scripted_providers({{"openai:gpt-5": [structured({{"why": "It does.", "passed": True}})] * {steps}}})
+    return ScriptedChatModel("Hello").invoke("hi")
+"""
+    )
+
+    found = results(suite)["test_it.py::test_it"]
+    assert {repeat.scores["polite"].passed for repeat in found.repeats} == {steps == 1}
+    assert {repeat.why.partition("\n")[0] for repeat in found.repeats} == {why}
+    assert outcome.counts == ({"passed": 1} if steps == 1 else {"failed": 1})
+
+
 @pytest.mark.parametrize("plugin", ["none", "asyncio", "anyio"])
 def test_async_tests_run_with_any_plugin_or_none(suite, plugin):
     mark = {"none": "", "asyncio": "@pytest.mark.asyncio", "anyio": "@pytest.mark.anyio"}[plugin]
@@ -334,7 +360,7 @@ def test_it(case):
     assert outcome.counts == {"passed": 1, "skipped": 1}
     assert re.search(r"SKIPPED \[1\] test_it.py:\d+: not today", outcome.text)
     assert outcome.part("evaluation").splitlines()[:3] == [
-        "test_it.py::test_it: pass: 15 of 15 passed, so the pass rate after 20 is from 50.8 % to 100 % (95 % confidence);"
+        "test_it.py::test_it: pass: 15 of 15 passed with 5 open, so the pass rate is from 50.8 % to 100 % (95 % confidence);"
         " 50 % is required",
         "  1 case in 15 runs: 1 pass",
         "  1 case skipped",
@@ -367,9 +393,9 @@ def test_it(case, number=[]):
 
     assert outcome.exit_code == 1
     assert outcome.part("test_it").splitlines() == [
-        "undecided: 15 of 21 passed, so the pass rate after 40 is from 22.7 % to 94.3 % (95 % confidence); 50 % is required",
+        "undecided: 15 of 21 passed with 19 open, so the pass rate is from 22.7 % to 94.3 % (95 % confidence); 50 % is required",
         "  a new set of 28 repeats would decide, if 71.43 % of them pass; or a new set of 23, if at most 6 fail",
-        "  that are 14 or 12 repeats of each of the 2 cases",
+        "  that is 14 or 12 repeats of each of the 2 cases",
         "  2 cases in 21 runs: 1 pass, 1 fail",
         "  1 case skipped after some runs, which count",
         "  one: 6 of 6 failed: no",
@@ -576,9 +602,9 @@ def test_no_run_begins_when_the_set_has_cost_what_it_may(suite, undecided, exit_
     assert outcome.exit_code == exit_code
     assert "not run: max_cost=1 of the set is used up" in outcome.text
     lines = [
-        "undecided: 10 of 10 passed, so the pass rate after 20 is from 27.1 % to 100 % (95 % confidence); 50 % is required",
+        "undecided: 10 of 10 passed with 10 open, so the pass rate is from 27.1 % to 100 % (95 % confidence); 50 % is required",
         "  a new set of 11 repeats would decide, if all of them pass",
-        "  that are 6 repeats of each of the 2 cases",
+        "  that is 6 repeats of each of the 2 cases",
         "  1 case in 10 runs: 1 pass; 1,000,000 tokens in 10 model calls; $1",
         "  30 of 40 runs were not run, 1 whole case among them, because max_cost=1 of the set is used up",
     ]
@@ -595,6 +621,7 @@ def test_a_price_that_is_not_known_ends_a_set_with_a_limit(suite):
     first = "whether the set keeps to max_cost=1 is not known\n  no price for the model 'scripted' in genai-prices"
     assert outcome.part("test_it[one]").startswith(first)
     assert outcome.text.count("give a table") == 1
+    assert "During handling" not in outcome.text
     assert "not run: whether the set keeps to max_cost=1 is not known" in outcome.text
 
 
@@ -604,3 +631,64 @@ def test_what_runs_cost_is_told(suite):
     assert outcome.counts == {"passed": 2}
     assert "  2 cases in 30 runs: 2 pass; 3,000,000 tokens in 30 model calls; $3" in outcome.text
     assert {repeat.cost for repeat in results(suite)["test_it.py::test_it"].repeats} == {0.1}
+
+
+# -- what ends an item
+
+
+def test_an_async_test_that_skips_itself_is_skipped(suite):
+    outcome = suite.run(
+        HEAD + "@evaluate()\nasync def test_it(case):\n    await asyncio.sleep(0)\n    pytest.skip('not today')\n", "-rs"
+    )
+
+    assert outcome.counts == {"skipped": 1}
+    assert "not today" in outcome.text
+
+
+def test_an_async_test_that_ends_from_outside_counts_no_run(suite):
+    """The loop of another plugin may cancel it."""
+    outcome = suite.run(
+        HEAD
+        + """
+@pytest.mark.asyncio
+@evaluate(concurrency=2)
+async def test_it(case):
+    runs.append(1)
+    if len(runs) == 1:
+        for task in asyncio.all_tasks():
+            task.cancel()
+    await asyncio.sleep(1)
+"""
+    )
+
+    assert outcome.counts == {"failed": 1}
+    assert results(suite)["test_it.py::test_it"].total == 0
+
+
+@pytest.mark.parametrize("kind", ["", "async "])
+def test_a_test_with_a_cassette_may_skip_itself(suite, monkeypatch, kind):
+    monkeypatch.delenv("CI", raising=False)
+    outcome = suite.run(
+        HEAD + f"@pytest.mark.llm_cassette\n@evaluate()\n{kind}def test_it(case):\n    pytest.skip('not today')\n",
+        "--llmtest-record=once",
+    )
+
+    assert outcome.counts == {"skipped": 1}
+
+
+def test_traces_that_cannot_be_kept_are_told_and_fail_nothing(suite, monkeypatch):
+    (suite.path / "folder").mkdir()
+    monkeypatch.setenv("LLMTEST_STORE", str(suite.path / "folder"))
+    outcome = suite.run(
+        HEAD
+        + """
+@evaluate(repeats=20, at_least=.1)
+def test_it(case):
+    runs.append(1)
+    ScriptedChatModel("a").invoke("hi")
+    assert len(runs) > 3
+"""
+    )
+
+    assert outcome.counts == {"passed": 1}
+    assert "the traces of some runs were not kept: the trace store " in outcome.part("evaluation")

@@ -55,16 +55,16 @@ def test_a_set_that_fails_is_a_failed_test_of_its_own(suite):
     assert outcome.counts == {"undecided": 2, "failed": 4}
     assert outcome.exit_code == 1
     assert outcome.part("test_it[c4]").splitlines() == [
-        "fail: 0 of 6 passed, so the pass rate after 10 is from 0 % to 73.8 % (95 % confidence); 80 % is required",
+        "fail: 0 of 6 passed with 4 open, so the pass rate is from 0 % to 73.8 % (95 % confidence); 80 % is required",
         "  6 x it said no",
     ]
     assert outcome.part("test_it").splitlines() == [
-        "fail: 20 of 38 passed, so the pass rate after 50 is from 26.4 % to 77.1 % (95 % confidence); 80 % is required",
+        "fail: 20 of 38 passed with 12 open, so the pass rate is from 26.4 % to 77.1 % (95 % confidence); 80 % is required",
         "  5 cases in 38 runs: 3 fail, 2 undecided; 36 tokens in 18 model calls",
         *(f"  c{number}: 6 of 6 failed: it said no" for number in (2, 3, 4)),
     ]
     assert outcome.part("evaluation").splitlines()[:-1] == [
-        "test_it.py::test_it: fail: 20 of 38 passed, so the pass rate after 50 is from 26.4 % to 77.1 % (95 % confidence);"
+        "test_it.py::test_it: fail: 20 of 38 passed with 12 open, so the pass rate is from 26.4 % to 77.1 % (95 % confidence);"
         " 80 % is required"
     ]
 
@@ -91,7 +91,7 @@ def test_a_set_may_be_undecided_if_the_project_says_so(suite):
     assert gated.part("test_it").splitlines() == [
         "undecided: 39 of 40 passed, so the pass rate is from 86.8 % to 100 % (95 % confidence); 90 % is required",
         "  a new set of 70 repeats would decide, if 97.5 % of them pass; or a new set of 54, if at most 1 fail",
-        "  that are 35 or 27 repeats of each of the 2 cases",
+        "  that is 35 or 27 repeats of each of the 2 cases",
         "  2 cases in 40 runs: 2 undecided",
         "  c0: 1 of 20 failed: assert 3 != 3",
     ]
@@ -436,19 +436,24 @@ def test_a_session_of_another_set_does_not_go_on(suite, change, error):
     assert len((suite.path / "log").read_text().split()) == 30
 
 
-@pytest.mark.parametrize(
-    ("option", "error"),
-    [
-        ("--llmtest-resume", "--llmtest-resume: .llmtest/evals: there are no results of an earlier session"),
-        ("--llmtest-resume=x", "--llmtest-resume: .llmtest/evals: there are no results of an earlier session"),
-    ],
-)
-def test_a_session_that_does_not_exist_is_an_error(suite, option, error):
-    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), option)
+NO_SESSION = "ERROR: --llmtest-resume: .llmtest/evals: there are no results of an earlier session\n"
+BEHIND = "  put the option behind the paths of tests, or write the name of a session after =\n"
 
-    assert outcome.exit_code != 0
-    assert "INTERNALERROR" not in outcome.text + outcome.errors
-    assert error in (outcome.text + outcome.errors).replace(f"{suite.path}/", "")
+
+@pytest.mark.parametrize(
+    ("options", "errors"),
+    [
+        (["--llmtest-resume"], NO_SESSION),
+        (["--llmtest-resume=x"], NO_SESSION),
+        (["--llmtest-resume", "test_it.py::test_it"], NO_SESSION + BEHIND),
+    ],
+    ids=["last", "named", "path"],
+)
+def test_a_session_that_does_not_exist_is_an_error_before_anything_is_collected(suite, options, errors):
+    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), *options)
+
+    assert outcome.exit_code == pytest.ExitCode.USAGE_ERROR
+    assert outcome.errors.replace(f"{suite.path}/", "").rstrip("\n") == errors.rstrip("\n")
 
 
 def test_a_case_that_had_failed_fails_again_from_its_results(suite):
@@ -557,3 +562,47 @@ def test_the_folder_of_results_is_named(suite):
 
     (session,) = sessions(suite)
     assert f"results: {Path('.llmtest/evals') / session.name}" in outcome.text
+
+
+# -- results that cannot be read
+
+
+def test_a_plan_reads_past_results_that_cannot_be_read(suite):
+    folder = suite.path / ".llmtest" / "evals" / "99990101"
+    folder.mkdir(parents=True)
+    (folder / "main.jsonl").write_text("{\n")
+    (folder.parent / "99990102").mkdir()
+
+    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), "--llmtest-eval-plan")
+
+    assert "= 30 runs, of unknown cost" in outcome.text
+
+
+def test_a_session_whose_results_cannot_be_read_does_not_go_on(suite):
+    folder = suite.path / ".llmtest" / "evals" / "99990101"
+    folder.mkdir(parents=True)
+    (folder / "main.jsonl").write_text("{\n")
+
+    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), "--llmtest-resume")
+
+    assert outcome.counts == {"error": 3}
+    assert "99990101/main.jsonl:1: the line is not JSON" in outcome.text
+
+
+def test_many_cases_with_failed_runs_are_told_in_a_few_lines(suite):
+    outcome = suite.run(
+        HEAD
+        + """
+@pytest.mark.llm_eval(dataset=dataset(12), repeats=1, at_least=.5)
+def test_it(case):
+    assert False, f"no {case.id}"
+"""
+    )
+
+    assert outcome.counts == {"undecided": 12, "failed": 1}
+    lines = outcome.part("test_it").splitlines()
+    assert lines[0].startswith("fail: 0 of 12 passed")
+    assert lines[2:] == [
+        *(f"  c{number}: 1 of 1 failed: no c{number}" for number in range(8)),
+        "  and 4 more cases with failed runs",
+    ]
