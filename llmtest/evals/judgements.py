@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,6 +43,24 @@ class Judgements:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._known: dict[str, Judgement] | None = None
+        self._asking: dict[str, threading.Lock] = {}
+
+    def find_or_ask(self, key: str, ask: Callable[[], Judgement]) -> Judgement:
+        """Return the judgement of a key: the one that is kept, or what `ask` returns, which is kept.
+
+        Threads that want one key at once ask once: two answers to one question may differ.
+
+        Raises:
+            ScorerError: the file cannot be read or written.
+        """
+        with self._lock:
+            asking = self._asking.setdefault(key, threading.Lock())
+        with asking:
+            known = self.find(key)
+            if known is None:
+                known = ask()
+                self.add(key, known)
+        return known
 
     def find(self, key: str) -> Judgement | None:
         """Return the judgement of a key; None if there is none yet.

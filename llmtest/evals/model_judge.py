@@ -16,7 +16,8 @@ from llmtest.core.text import clip, short
 from llmtest.errors import NoVerdictError, ScorerError
 from llmtest.evals.datasets import content_hash
 from llmtest.evals.judgements import Judgement, Judgements
-from llmtest.evals.running import MAX_TRIES, Pauses, is_refused
+from llmtest.evals.refusals import MAX_ASKED_S, is_refused, retry_after
+from llmtest.evals.running import MAX_TRIES, Pauses
 from llmtest.evals.scorers import plain, text_of
 from llmtest.evals.scores import MAX_WHY_CHARACTERS, CaseRun, Score, recorded
 from llmtest.events.usage import read_model_name
@@ -91,7 +92,7 @@ class _Asked:
             try:
                 answer = self._model.invoke(messages, {"run_name": self._name, "tags": ["judge"]})
             except Exception as error:
-                if not is_refused(error) or tries == MAX_TRIES:
+                if not is_refused(error) or tries == MAX_TRIES or retry_after(error) > MAX_ASKED_S:
                     raise
                 self._pauses.refused(error, began)
             else:
@@ -137,10 +138,7 @@ class ModelJudge:
         if self._tree:
             parts.insert(-1, ("callbacks", _tree(run)))
         key = content_hash([self.rubric_hash, self.model_hash, parts])
-        known = self._cache.find(key) if self._cache is not None else None
-        judgement = known or self._judge(parts)
-        if self._cache is not None and known is None:
-            self._cache.add(key, judgement)
+        judgement = self._cache.find_or_ask(key, lambda: self._judge(parts)) if self._cache is not None else self._judge(parts)
         return Score(float(judgement.passed), judgement.passed, judgement.why)
 
     def _judge(self, parts: Sequence[tuple[str, str]]) -> Judgement:

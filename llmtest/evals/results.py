@@ -269,6 +269,10 @@ class _Reader:
             cases: dict[str, list[RepeatResult]] = {}
             for _, (repeat, _) in sorted(self._repeats[test].items()):
                 cases.setdefault(repeat.case, []).append(repeat)
+            if len(cases) > head.cases:
+                raise ResultsError(
+                    f"{test} has results of {len(cases):,} cases, and its dataset has {head.cases:,}: {some_names([*cases])}"
+                )
             yield SetResults(head, {case: tuple(repeats) for case, repeats in cases.items()})
 
     def read(self, path: Path) -> None:
@@ -431,6 +435,7 @@ class ResultsWriter:
         self._folder, self._worker = folder, worker
         self._heads: set[str] = set()
         self._file: int | None = None
+        self._is_closed = False
         self._lock = threading.Lock()
         self.path: Path | None = None
 
@@ -452,10 +457,18 @@ class ResultsWriter:
             self._append(line)
 
     def _append(self, line: bytes) -> None:
+        if self._is_closed:  # the session has not waited for this thread: who goes on with it runs the repeat again
+            return
         if self._file is None:
             self._file = self._open()
-        while line:  # a signal may cut a write short
-            line = line[os.write(self._file, line) :]
+        left = line
+        try:
+            while left:  # a signal may cut a write short
+                left = left[os.write(self._file, left) :]
+        except BaseException:  # also Ctrl-C: other threads may write lines after it
+            # The disk may have room again for the next line, which half a line before it would spoil.
+            os.ftruncate(self._file, os.fstat(self._file).st_size - (len(line) - len(left)))
+            raise
 
     def _open(self) -> int:
         make_folder(self._folder)
@@ -468,7 +481,9 @@ class ResultsWriter:
                 number += 1
 
     def close(self) -> None:
+        """Close the file. What is written afterwards is dropped."""
         with self._lock:
+            self._is_closed = True
             if self._file is not None:
                 os.close(self._file)
                 self._file = None

@@ -8,79 +8,26 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextvars import copy_context
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final, Protocol, TypeVar
 
 from llmtest.core.text import amount
 from llmtest.errors import EvaluationError, PriceError
+from llmtest.evals.refusals import MAX_ASKED_S, is_refused, retry_after
 from llmtest.evals.results import RepeatResult
 from llmtest.evals.scores import reason
 from llmtest.evals.verdicts import Tally
 from llmtest.tokens.calls import ModelCall
 from llmtest.tokens.prices import Prices, cost_of
 
-REFUSED: Final = frozenset((429, 529))
-"""Statuses with which a provider says "not now": too many requests, and Anthropic's "overloaded"."""
 MAX_TRIES: Final = 8
 """Of one repeat."""
 FIRST_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 60.0
 
 
-# -- refusals
-
-
-def is_refused(error: BaseException | None) -> bool:
-    """True if an exception says that a provider takes no request now. The causes of the exception are looked at, too.
-
-    OpenAI's and Anthropic's errors and `StatusError` (of `fail(429)`) have a `status_code`, Google's a `code`, httpx's a
-    `response`.
-    """
-    return _refusal(error) is not None
-
-
-def _refusal(error: BaseException | None) -> BaseException | None:
-    """Return the exception of the chain that is a refusal."""
-    todo, seen = [error], set[int]()
-    while todo:
-        this = todo.pop()
-        if this is None or id(this) in seen:
-            continue
-        seen.add(id(this))
-        if _status(this) in REFUSED:
-            return this
-        todo += [this.__cause__, this.__context__, *(this.exceptions if isinstance(this, BaseExceptionGroup) else ())]
-    return None
-
-
-def _status(error: BaseException) -> object:
-    response = getattr(error, "response", None)
-    for holder, name in ((error, "status_code"), (response, "status_code"), (error, "code")):
-        status = getattr(holder, name, None)
-        if isinstance(status, int):
-            return int(status)
-    return None
-
-
-def retry_after(error: BaseException | None, now: datetime | None = None) -> float:
-    """Return how many seconds a refusal asks to wait, as its `Retry-After` says; 0 if it says nothing."""
-    refusal = _refusal(error)
-    own = getattr(refusal, "retry_after", None)
-    if isinstance(own, int | float):
-        return max(float(own), 0.0)
-    headers = getattr(getattr(refusal, "response", None), "headers", None)
-    said = str(headers.get("retry-after", "")) if isinstance(headers, Mapping) else ""
-    try:
-        return max(float(said), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(said) - (now or datetime.now(UTC))).total_seconds(), 0.0)
-    except (TypeError, ValueError):
-        return 0.0
+# -- pauses
 
 
 class Pauses:
@@ -242,7 +189,8 @@ def run_repeats(repeats: Repeats, call: Callable[[int], T], accept: Accept[T], p
     Those after the first run in threads if there may be several at once, else in this one.
 
     Raises:
-        EvaluationError: a repeat was refused `MAX_TRIES` times, or its cost is not known and has a limit.
+        EvaluationError: a repeat was refused `MAX_TRIES` times, or for longer than `MAX_ASKED_S`, or its cost is not known and
+            has a limit.
         BaseException: whatever `call` and `accept` raise.
     """
 
@@ -289,7 +237,8 @@ async def run_repeats_async(
     """Run the repeats that are left in tasks of this event loop, up to `concurrency` at once; one by one in a loop of trio.
 
     Raises:
-        EvaluationError: a repeat was refused `MAX_TRIES` times, or its cost is not known and has a limit.
+        EvaluationError: a repeat was refused `MAX_TRIES` times, or for longer than `MAX_ASKED_S`, or its cost is not known and
+            has a limit.
         BaseException: whatever `call` and `accept` raise.
     """
 
@@ -336,9 +285,15 @@ def _is_over(tries: Sequence[Tried], pauses: Pauses, began: float, number: int) 
     if not is_refused(error):
         pauses.answered()
         return True
+    assert error is not None
+    asked = retry_after(error)
+    if asked > MAX_ASKED_S:
+        raise EvaluationError(
+            f"the provider asks to wait {asked:,.0f} seconds before repeat {number}: {reason(error)}\n"
+            "  what has run is kept, and --llmtest-resume goes on with it"
+        )
     pauses.refused(error, began)
     if len(tries) >= MAX_TRIES:
-        assert error is not None
         raise EvaluationError(
             f"the provider has refused repeat {number} {amount(len(tries), 'time')}, the last time with {reason(error)}\n"
             "  a refusal is no failed run, so this case has no verdict; what has run is kept"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmtest.core.masks import publish
 from llmtest.core.text import clip, names, short, text_of
-from llmtest.errors import ScorerError
+from llmtest.errors import EvaluationError, ScorerError
 from llmtest.evals.datasets import Case
+from llmtest.evals.refusals import is_refused
 from llmtest.matching.answers import Answer
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def score(run: CaseRun, *scorers: Scorer, **named: Scorer) -> Scores:
     Raises:
         ScorerError: a scorer returns something else than a bool, a finite number, a `Score` or an `Answer`, or two scorers have
             one name.
+        EvaluationError: the provider of a model that a scorer asks takes no request now.
 
     >>> def is_short(run):
     ...     return len(run.output) < 10
@@ -129,9 +131,12 @@ def _apply(name: str, scorer: Scorer, run: CaseRun) -> Score:
         result: Any = scorer(run)
         if isinstance(result, Answer):  # one that cannot be told raises here
             return Score(float(bool(result)), bool(result), "" if result else repr(result))
-    except ScorerError:
+    except (EvaluationError, ScorerError):
         raise
     except Exception as error:
+        if is_refused(error):
+            text = f"the scorer `{name}` was refused: {reason(error)}\n  a refusal says nothing about the run, which has no score"
+            raise EvaluationError(text) from error
         return Score(0.0, False, reason(error))
     if hasattr(result, "item"):  # numpy's bools and numbers are none of Python's
         result = result.item()

@@ -24,8 +24,9 @@ from llmtest.core.masks import publish
 from llmtest.core.text import amount, clip, text_of
 from llmtest.errors import EvaluationError, Violation, ViolationError
 from llmtest.evals.datasets import Case
+from llmtest.evals.refusals import is_refused
 from llmtest.evals.results import RepeatResult, RunError, SetHead
-from llmtest.evals.running import Pauses, Repeats, Spending, cost_of_calls, is_refused, run_repeats, run_repeats_async
+from llmtest.evals.running import Pauses, Repeats, Spending, cost_of_calls, run_repeats, run_repeats_async
 from llmtest.evals.scores import MAX_WHY_CHARACTERS, CaseRun, Scores, score
 from llmtest.evals.verdicts import Tally, Verdict
 from llmtest.pytest_plugin import markers
@@ -118,6 +119,9 @@ class CaseItem:
 
     def _take_over(self) -> None:
         """Each repeat has a recording, the rules and the budget for itself, so the item has none."""
+        if "llm_snapshot" in self._item.fixturenames:
+            text = "llm_snapshot compares one run, and a test with llm_eval has several: take the scorer same_tree(Path(...))"
+            pytest.fail(f"{text}, and leave `llm_snapshot` out", pytrace=False)
         attempt = self._attempt
         attempt.is_evaluated = True
         attempt.page.notice()

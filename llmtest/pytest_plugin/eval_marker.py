@@ -22,7 +22,7 @@ from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import CONFIDENCE
 from llmtest.evals.results import SetHead
 from llmtest.evals.scores import Scorer
-from llmtest.evals.verdicts import Requirement, percent
+from llmtest.evals.verdicts import MAX_REPEATS, Requirement, percent
 from llmtest.tokens.prices import Prices, checked
 
 MARKER: Final = "llm_eval"
@@ -92,18 +92,21 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def _scorers_problem(value: object) -> str:
     found = [*value.values()] if isinstance(value, Mapping) else value
-    is_list = isinstance(found, list | tuple) and all(map(callable, found))
+    is_named = not isinstance(value, Mapping) or all(isinstance(name, str) for name in value)
+    is_list = isinstance(found, list | tuple) and all(map(callable, found)) and is_named
     return "" if is_list else "a list of scorers, each a function of a run, or a mapping of their names to them"
 
 
 _CHECKS: Final[dict[str, Callable[[Any], str]]] = {
     "dataset": lambda value: "" if isinstance(value, str | Path | Dataset) else "the path of a file, or a Dataset",
-    "repeats": lambda value: "" if _is_whole(value) else "how often each case runs, 1 or more",
+    "repeats": lambda value: (
+        "" if _is_whole(value) and value <= MAX_REPEATS else f"how often each case runs, 1 to {MAX_REPEATS:,}"
+    ),
     "at_least": lambda value: "" if _is_number(value) else "a pass rate between 0 and 1, such as 0.9",
     "confidence": lambda value: "" if _is_number(value) else "a probability between 0 and 1, such as 0.95",
     "method": lambda value: "" if isinstance(value, str) else "'exact', 'wilson' or 'sequence'",

@@ -28,7 +28,7 @@ from llmtest.core.text import amount, some_names
 from llmtest.errors import ResultsError, StoreError
 from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import Interval
-from llmtest.evals.results import RepeatResult, Results, ResultsWriter, SetHead, SetResults, sessions_folder
+from llmtest.evals.results import ENDING, RepeatResult, Results, ResultsWriter, SetHead, SetResults, sessions_folder
 from llmtest.evals.running import Pauses, Spending
 from llmtest.evals.verdicts import Requirement, Verdict, judge_set
 from llmtest.pytest_plugin.arguments import evals_folder
@@ -217,7 +217,7 @@ class EvalSession:
                 f"`{name}` of {head.test} was {getattr(known, name)}, and is {getattr(head, name)}:"
                 " results of both do not count together\n  run without --llmtest-resume"
             )
-        elif not problem and not self._tests.intersection(earlier.tests):
+        elif not problem and earlier.tests and not self._tests.intersection(earlier.tests):
             tests = some_names(earlier.tests)
             problem = f"the session {self._folder.name} has results of {tests}, and of none of the tests that are collected"
         if problem:
@@ -227,7 +227,8 @@ class EvalSession:
     def resumed(self) -> Results:
         """What the session that is resumed has written before."""
         if self._resumed is None:
-            self._resumed = Results.load(self._folder)
+            # A session that was killed before its first line has nothing; it goes on from there.
+            self._resumed = Results.load(self._folder) if any(self._folder.glob(f"*{ENDING}")) else Results(())
         return self._resumed
 
     def earlier(self, test: str, case: str) -> tuple[RepeatResult, ...]:

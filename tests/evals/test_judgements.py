@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from llmtest.errors import LlmtestWarning, ScorerError
+from llmtest.errors import LlmtestWarning, NoVerdictError, ScorerError
 from llmtest.evals.judgements import Judgement, Judgements, append_line
 
 GOOD = Judgement(True, "good ü")
@@ -45,6 +47,30 @@ def test_lines_that_cannot_be_read_are_told_and_half_a_line_spoils_no_other(tmp_
     assert path.read_bytes().endswith(b'\n{"key": "c", "passed": true, "why": "good \xc3\xbc"}\n')
     with pytest.warns(LlmtestWarning):
         assert Judgements(path).find("c") == GOOD
+
+
+def test_threads_that_want_one_judgement_at_once_ask_once(tmp_path: Path) -> None:
+    kept, asked, start = Judgements(tmp_path / "kept.jsonl"), [], threading.Barrier(6)
+
+    def ask() -> Judgement:
+        asked.append(1)
+        if len(asked) == 1:
+            raise NoVerdictError("it refused")  # the next one asks again
+        time.sleep(0.02)  # the others come meanwhile
+        return Judgement(True, f"answer {len(asked)}")
+
+    def want() -> Judgement | None:
+        start.wait()
+        try:
+            return kept.find_or_ask("a", ask)
+        except NoVerdictError:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        found = [one.result() for one in [pool.submit(want) for _ in range(6)]]
+
+    assert (len(asked), found.count(Judgement(True, "answer 2")), found.count(None)) == (2, 5, 1)
+    assert (tmp_path / "kept.jsonl").read_text().count("\n") == 1
 
 
 def test_threads_and_processes_write_whole_lines(tmp_path: Path) -> None:

@@ -117,6 +117,47 @@ def test_a_writer_never_writes_into_a_file_of_another_one(tmp_path: Path) -> Non
     assert Results.load(tmp_path)[TEST].total == 3
 
 
+def test_more_cases_than_the_dataset_has_are_an_error(tmp_path: Path) -> None:
+    write(tmp_path, result("a"), result("b"), replace(result("b"), case="c"))
+
+    with pytest.raises(ResultsError) as caught:
+        Results.load(tmp_path)
+
+    assert str(caught.value) == f"{TEST} has results of 3 cases, and its dataset has 2: `a`, `b`, `c`"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_half_a_line_spoils_no_line_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    writer, whole, calls = ResultsWriter(tmp_path), os.write, []
+
+    def full(file: int, data: bytes) -> int:
+        calls.append(data)
+        if len(calls) > 1:
+            raise error
+        return whole(file, data[:7])
+
+    writer.begin(HEAD)
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(os, "write", full)
+        writer.write(TEST, result("a", 0))
+    writer.write(TEST, result("a", 1))
+    writer.close()
+
+    found = Results.load(tmp_path)
+    assert ([repeat.repeat for repeat in found[TEST].repeats], found.notes) == ([1], ())
+
+
+def test_what_a_thread_writes_after_the_end_of_the_session_is_dropped(tmp_path: Path) -> None:
+    writer = ResultsWriter(tmp_path)
+    writer.begin(HEAD)
+    writer.close()
+
+    writer.write(TEST, result("a", 0))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["main.jsonl"]
+    assert Results.load(tmp_path)[TEST].total == 0
+
+
 def test_a_line_that_was_not_written_to_its_end_is_told_and_left_out(tmp_path: Path) -> None:
     path = write(tmp_path, result("a", 0), result("a", 1))
     path.write_bytes(path.read_bytes()[:-30])

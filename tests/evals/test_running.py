@@ -7,13 +7,10 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from llmtest import ScriptedChatModel, fail
 from llmtest.errors import EvaluationError, StatusError
 from llmtest.evals.results import RepeatResult
 from llmtest.evals.running import (
@@ -23,8 +20,6 @@ from llmtest.evals.running import (
     Repeats,
     Spending,
     cost_of_calls,
-    is_refused,
-    retry_after,
     run_repeats,
     run_repeats_async,
 )
@@ -236,73 +231,6 @@ def refusal(after: float | None = None) -> StatusError:
     return StatusError(429, after)
 
 
-def with_header(value: str) -> Exception:
-    error = RuntimeError("refused")
-    error.response = SimpleNamespace(status_code=429, headers={"retry-after": value})  # type: ignore[attr-defined]
-    return error
-
-
-def wrapped(error: Exception) -> Exception:
-    outer = RuntimeError("the agent failed")
-    outer.__cause__ = error
-    return outer
-
-
-def google() -> Exception:
-    error = RuntimeError("RESOURCE_EXHAUSTED")
-    error.code = 429  # type: ignore[attr-defined]
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "refused", "after"),
-    [
-        (None, False, 0),
-        (ValueError("429"), False, 0),
-        (StatusError(500), False, 0),
-        (StatusError(429), True, 0),
-        (StatusError(529), True, 0),
-        (StatusError(429, 7), True, 7),
-        (with_header("3.5"), True, 3.5),
-        (with_header("-3"), True, 0),
-        (with_header("Tue, 01 Dec 2026 09:42:23 GMT"), True, 23),
-        (with_header("Tue, 01 Dec 2020 09:42:23 GMT"), True, 0),
-        (with_header("soon"), True, 0),
-        (google(), True, 0),
-        (wrapped(StatusError(429, 2)), True, 2),
-        (ExceptionGroup("all", [ValueError(), StatusError(429, 2)]), True, 2),
-    ],
-)
-def test_a_refusal_is_known_by_its_status(error: BaseException | None, refused: bool, after: float) -> None:
-    assert is_refused(error) is refused
-    assert retry_after(error, datetime(2026, 12, 1, 9, 42, tzinfo=UTC)) == after
-
-
-def _response(status: int, **headers: str) -> Any:
-    httpx = pytest.importorskip("httpx")
-    return httpx.Response(status, headers=headers, request=httpx.Request("POST", "https://api.example.com"))
-
-
-@pytest.mark.parametrize("library", ["openai", "anthropic", "httpx", "google.genai", "llmtest"])
-def test_the_refusal_of_each_library_is_known(library: str) -> None:
-    if library == "llmtest":
-        with pytest.raises(Exception, match="429") as caught:
-            ScriptedChatModel(fail(429)).invoke("hi")
-        error: BaseException = caught.value
-    elif library == "httpx":
-        httpx = pytest.importorskip("httpx")
-        error = httpx.HTTPStatusError("429", request=_response(429).request, response=_response(429, **{"retry-after": "4"}))
-    elif library == "google.genai":
-        errors = pytest.importorskip("google.genai.errors")
-        error = errors.ClientError(429, {"error": {"message": "no", "status": "RESOURCE_EXHAUSTED"}})
-    else:
-        module = pytest.importorskip(library)
-        error = module.RateLimitError("no", response=_response(429, **{"retry-after": "4"}), body=None)
-
-    assert is_refused(error)
-    assert retry_after(error) == (4 if library in ("openai", "anthropic", "httpx") else 0)
-
-
 def test_a_repeat_that_is_refused_is_tried_again(way: Way) -> None:
     clock = Clock()
     tries: dict[int, int] = {}
@@ -317,6 +245,20 @@ def test_a_repeat_that_is_refused_is_tried_again(way: Way) -> None:
     assert tries == {0: 1, 1: 4, 2: 1}
     assert (repeats.tally.passed, repeats.tally.total) == (3, 3)
     assert clock.slept
+
+
+def test_a_provider_that_asks_to_wait_for_hours_ends_the_case(way: Way) -> None:
+    clock = Clock()
+    repeats = repeats_of(9)
+    error = (
+        r"^the provider asks to wait 86,400 seconds before repeat \d: StatusError: .*\n"
+        r"  what has run is kept, and --llmtest-resume goes on with it$"
+    )
+
+    with pytest.raises(EvaluationError, match=error):
+        way.run(repeats, lambda number: Try(refusal(86_400)), Pauses(clock, clock.sleep))
+
+    assert (repeats.tally.total, clock.slept) == (0, [])
 
 
 def test_the_pause_grows_until_a_run_ends_without_a_refusal() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmtest import record
-from llmtest.errors import ScorerError, UnjudgedError
+from llmtest.errors import EvaluationError, ScorerError, StatusError, UnjudgedError
 from llmtest.evals.scores import Case, CaseRun, Score, score
 from llmtest.matching import at_least, never
 
@@ -159,3 +159,15 @@ def test_a_callable_object_has_the_name_of_its_class() -> None:
             return True
 
     assert list(score(RUN, Polite())) == ["Polite"]
+
+
+def test_a_scorer_whose_provider_refuses_says_nothing_about_the_run() -> None:
+    """A run that has no score has not failed."""
+    with pytest.raises(EvaluationError) as caught:
+        score(RUN, similar=raises(StatusError(429)))
+
+    assert str(caught.value) == (
+        "the scorer `similar` was refused: StatusError: 429 Too Many Requests\n"
+        "  a refusal says nothing about the run, which has no score"
+    )
+    assert isinstance(caught.value.__cause__, StatusError)

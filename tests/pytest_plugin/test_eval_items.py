@@ -367,6 +367,16 @@ def test_it(case):
     ]
 
 
+def test_a_snapshot_of_one_run_is_refused(suite):
+    outcome = suite.run(HEAD + "@evaluate(dataset=TWO, repeats=20)\ndef test_it(case, llm_snapshot):\n    pass")
+
+    assert outcome.counts == {"failed": 2}
+    assert outcome.part("test_it[one]") == (
+        "llm_snapshot compares one run, and a test with llm_eval has several: take the scorer same_tree(Path(...)), and leave"
+        " `llm_snapshot` out"
+    )
+
+
 def test_runs_before_a_skip_stay_in_the_count(suite):
     """Or a program could skip what does not go well."""
     outcome = suite.run(
@@ -555,6 +565,27 @@ def test_it(case):
     assert results(suite)["test_it.py::test_it"].total == 0
 
 
+def test_a_judge_that_is_refused_all_the_time_fails_no_run(suite, slept):
+    outcome = suite.run(
+        HEAD
+        + """
+from llmtest.errors import StatusError
+
+def refused(run):
+    raise StatusError(429)
+
+@evaluate(dataset=TWO, repeats=20, scorers={"polite": refused})
+def test_it(case):
+    return "Hello"
+"""
+    )
+
+    assert outcome.counts == {"failed": 2}
+    assert "the scorer `polite` was refused: StatusError" in outcome.text
+    assert "the set is not judged" in outcome.text or "evaluation" not in outcome.text
+    assert results(suite)["test_it.py::test_it"].total == 0
+
+
 COSTS = """
 @evaluate(dataset=TWO, max_cost={limit}, repeats=20, prices={prices})
 def test_it(case):
@@ -587,8 +618,9 @@ def test_a_price_that_is_not_known_ends_a_set_with_a_limit(suite):
     outcome = suite.run(HEAD + COSTS.format(limit=1.0, prices=None), "-rs")
 
     assert outcome.counts == {"failed": 1, "skipped": 1}
-    assert "whether the set keeps to max_cost=1 is not known\n  no price for the model 'scripted'" in outcome.text
-    assert "During handling" not in outcome.text
+    first = "whether the set keeps to max_cost=1 is not known\n  no price for the model 'scripted' in genai-prices"
+    assert outcome.part("test_it[one]").startswith(first)
+    assert outcome.text.count("give a table") == 1
     assert "not run: whether the set keeps to max_cost=1 is not known" in outcome.text
 
 

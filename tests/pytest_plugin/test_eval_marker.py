@@ -156,8 +156,9 @@ def test_dataset(case): pass
         ),
         ("dataset='cases.yaml', repeat=3", "llm_eval() has no argument repeat=; did you mean `repeats`?"),
         ("dataset=7", "dataset= of llm_eval() is the path of a file, or a Dataset; got int 7"),
-        ("repeats=0", "repeats= of llm_eval() is how often each case runs, 1 or more; got int 0"),
-        ("repeats=True", "repeats= of llm_eval() is how often each case runs, 1 or more; got bool True"),
+        ("repeats=0", "repeats= of llm_eval() is how often each case runs, 1 to 1,000,000; got int 0"),
+        ("repeats=True", "repeats= of llm_eval() is how often each case runs, 1 to 1,000,000; got bool True"),
+        ("repeats=10**30", f"repeats= of llm_eval() is how often each case runs, 1 to 1,000,000; got int {10**30}"),
         ("at_least='90'", "at_least= of llm_eval() is a pass rate between 0 and 1, such as 0.9; got str '90'"),
         ("dataset='cases.yaml', at_least=90", "at_least= is a pass rate between 0 and 1, such as 0.9; got 90"),
         (
@@ -170,6 +171,12 @@ def test_dataset(case): pass
             "scorers= of llm_eval() is a list of scorers, each a function of a run, or a mapping of their names to them;"
             " got list [3]",
         ),
+        (
+            "scorers={1: len}",
+            "scorers= of llm_eval() is a list of scorers, each a function of a run, or a mapping of their names to them;"
+            " got dict {1: <built-in function len>}",
+        ),
+        ("dataset='cases.yaml', at_least=10**400", f"at_least= is a pass rate between 0 and 1, such as 0.9; got {10**400!r}"),
         (
             "dataset='cases.yaml', at_least=.5, scorers=[len, len]",
             "two scorers of llm_eval() have the name `len`; give them names: scorers={'one': ..., 'other': ...}",

@@ -350,6 +350,18 @@ def test_a_session_that_is_over_runs_nothing_again(suite):
     assert len((suite.path / "log").read_text().split()) == 30
 
 
+@pytest.mark.parametrize("written", [None, "", '{"llmtest_ev'])
+def test_a_session_that_was_killed_before_its_first_line_goes_on(suite, written):
+    folder = suite.path / ".llmtest" / "evals" / "20261201-094223-017-4711"
+    folder.mkdir(parents=True)
+    if written is not None:
+        (folder / "main.jsonl").write_text(written)
+    outcome = suite.run(FIVE.replace("!= 4", "> -1").replace(".8", ".5"), "--llmtest-resume")
+
+    assert outcome.counts == {"passed": 5}
+    assert (len(sessions(suite)), results(suite)["test_it.py::test_it"].missing) == (1, 0)
+
+
 def test_workers_go_on_with_what_others_have_run(suite):
     pytest.importorskip("xdist")
     suite.write(HEAD + COUNTED.format(at_least=0.8))
