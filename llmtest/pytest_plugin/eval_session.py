@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from io import UnsupportedOperation
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -474,7 +475,11 @@ def terminal_of(config: pytest.Config) -> TextIO | None:
     with uncaptured(config):
         if file is None or not file.isatty():
             return None
-        found = os.fdopen(os.dup(file.fileno()), "w", encoding=file.encoding, errors=file.errors)
+        try:
+            number = os.dup(file.fileno())
+        except UnsupportedOperation:  # a console in a window is a terminal, too
+            return None
+    found = os.fdopen(number, "w", encoding=file.encoding, errors=file.errors)
     config.add_cleanup(found.close)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -533,6 +535,20 @@ def test_progress_is_shown_however_output_is_captured(suite, capture):
     assert b"repeats" in shown
     assert b" a second" in shown
     assert (b"said" in shown) == (capture == "no")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_file_without_a_number_shows_no_progress(pytestconfig, monkeypatch, is_terminal):
+    from llmtest.pytest_plugin.eval_session import terminal_of
+
+    class Console(io.StringIO):
+        def isatty(self):
+            return is_terminal
+
+    reporter = SimpleNamespace(_tw=SimpleNamespace(_file=Console()))
+    monkeypatch.setattr(pytestconfig.pluginmanager, "get_plugin", {"terminalreporter": reporter}.get)
+
+    assert terminal_of(pytestconfig) is None
 
 
 def _all_of(descriptor):
