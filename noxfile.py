@@ -11,7 +11,7 @@ import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest", "frameworks"]
+nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest", "installed", "frameworks"]
 
 
 LOWEST = ["langchain-core==1.0.0", "langchain==1.0.0", "langchain-classic==1.0.0", "langgraph==1.0.0"]
@@ -66,6 +66,19 @@ def pytest_lowest(session: nox.Session) -> None:
     """The plugin under the lowest pytest that we support."""
     session.install("-e", ".[test-core]", "pytest==8.4.*")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/pytest_plugin", "examples", *session.posargs)
+
+
+@nox.session(python="3.11")
+def installed(session: nox.Session) -> None:
+    """The plugin as users have it, installed without `-e`: pytest rewrites the asserts of all its modules then."""
+    session.install(".[test-core]")
+    folder = Path(session.create_tmp()).resolve() / "tests"
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("tests", "fixtures", "examples"):  # away from the sources, which would be imported in place of what is installed
+        shutil.copytree(name, folder / name)
+    shutil.copy("pyproject.toml", folder)
+    with session.chdir(folder):
+        session.run("pytest", "-q", "-p", "no:cacheprovider", "tests/core", "tests/pytest_plugin", "examples", *session.posargs)
 
 
 DOWNSTREAM = {  # project on the package index, and the tests that its source distribution has

@@ -30,12 +30,14 @@ def add(commands: Commands) -> None:
     form.add_argument("--markdown", action="store_true", help="as Markdown, for the summary of a job of CI")
     page = "as one HTML page that opens from disk, with the traces that were kept"
     form.add_argument("--html", type=Path, metavar="FILE", dest="page", help=page)
+    outcomes = "verdicts of a set with which the exit code is 1, separated by commas: fail, undecided; by default none"
+    shown.add_argument("--fail-on", default="", metavar="VERDICTS", help=outcomes)
     words = "compare two results case by case: better, worse or no evidence; exit code 1 if something is worse"
     compared = group.add("compare", words, compare, store_option())
     compared.add_argument("before", metavar="A", help="a file of baselines, a session, or a file or folder of results")
     compared.add_argument("after", nargs="?", default="", metavar="B", help="the same; by default the last session")
-    compared.add_argument("--confidence", type=float, default=0.95, metavar="C", help="between 0 and 1; %(default)s")
-    kinds = "what fails if it is worse, separated by commas: passes, scores, tokens, cost, seconds; %(default)s"
+    compared.add_argument("--confidence", type=float, default=0.95, metavar="C", help="between 0 and 1; by default %(default)s")
+    kinds = "what fails if it is worse, separated by commas: passes, scores, tokens, cost, seconds; by default %(default)s"
     compared.add_argument("--fail-on", default="passes", metavar="KINDS", help=kinds)
     compared.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
     kept = group.add("accept", "write the results of a session as a baseline, to be committed", accept)
@@ -55,16 +57,17 @@ def _root() -> Path:
     return read_settings(Path.cwd()).folder
 
 
-def show(store: Path | None, session: str, as_json: bool, markdown: bool, page: Path | None) -> int:
-    """Print the summaries of a session, or write them as a page; return 0.
+def show(store: Path | None, session: str, as_json: bool, markdown: bool, page: Path | None, fail_on: str) -> int:
+    """Print the summaries of a session, or write them as a page; return 1 if `fail_on` names the verdict of a set, else 0.
 
     Raises:
-        ResultsError: there is none, or it cannot be read.
+        ResultsError: there is no such session, it cannot be read, or `fail_on` has an unknown word.
         OSError: the page cannot be written.
     """
     from llmtest.evals.history import results_of
     from llmtest.evals.summaries import Summary
 
+    failing = _verdicts(fail_on)
     results = results_of(_root(), session)
     summaries = [Summary(found) for found in results]
     if as_json:
@@ -76,14 +79,34 @@ def show(store: Path | None, session: str, as_json: bool, markdown: bool, page: 
     elif page is not None:
         _write_page(store, summaries, page)
     else:
-        for summary in summaries:
-            first, verdict, *rest = summary.lines()
-            CONSOLE.print(first, "1")
-            CONSOLE.print(verdict, COLORS[summary.verdict.outcome])
-            CONSOLE.print("\n".join([*rest, ""]))
+        _print_summaries(summaries)
     for note in results.notes:
         CONSOLE.note(note)
-    return 0
+    return int(any(summary.verdict.outcome in failing for summary in summaries))
+
+
+def _verdicts(said: str) -> list[str]:
+    from llmtest.core.text import did_you_mean
+    from llmtest.errors import ResultsError
+
+    found, known = _words(said), ("fail", "undecided")
+    for word in found:
+        if word not in known:
+            hint = did_you_mean(word, known, otherwise=f"it takes {', '.join(known)}")
+            raise ResultsError(f"--fail-on has the unknown word {word!r}{hint}")
+    return found
+
+
+def _words(said: str) -> list[str]:
+    return [word.strip() for word in said.split(",") if word.strip()]
+
+
+def _print_summaries(summaries: list[Summary]) -> None:
+    for summary in summaries:
+        first, verdict, *rest = summary.lines()
+        CONSOLE.print(first, "1")
+        CONSOLE.print(verdict, COLORS[summary.verdict.outcome])
+        CONSOLE.print("\n".join([*rest, ""]))
 
 
 def _write_page(store: Path | None, summaries: list[Summary], page: Path) -> None:
@@ -109,7 +132,7 @@ def compare(store: Path | None, before: str, after: str, confidence: float, fail
     from llmtest.evals.regressions import check_kinds, compare_all
     from llmtest.tracing.store import place
 
-    kinds = [kind.strip() for kind in fail_on.split(",") if kind.strip()]
+    kinds = _words(fail_on)
     check_kinds(kinds, "--fail-on")
     if not 0 < confidence < 1:
         raise BaselineError(f"--confidence lies between 0 and 1, such as 0.95; got {confidence}")

@@ -61,7 +61,8 @@ def _bar(out: TextIO) -> Progress | None:
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=Console(file=out), transient=True)
+    # Not through the bar: what tests print is captured by pytest, and output in a pipe must not end at the terminal.
+    return Progress(*columns, console=Console(file=out), transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
 @contextmanager

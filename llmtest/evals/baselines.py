@@ -17,7 +17,7 @@ from llmtest.core.text import amount, did_you_mean, some_names
 from llmtest.errors import BaselineError, ScriptError
 from llmtest.evals.datasets import Dataset, hash_of_cases
 from llmtest.evals.json_nodes import json_line_nodes
-from llmtest.evals.scores import Scores
+from llmtest.evals.scores import Score, Scores
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.scripts.yaml_nodes import At, decode
 
@@ -63,6 +63,18 @@ def mean_spent(runs: Iterable[Mapping[str, float | None]]) -> FrozenDict:
     return FrozenDict({name: float(f"{fmean(run[name] or 0.0 for run in given):.{SIGNIFICANT}g}") for name in known})
 
 
+def mean_scores(case: str, runs: Sequence[Mapping[str, Score]]) -> FrozenDict:
+    """Return the mean value of each scorer over the runs of a case.
+
+    Raises:
+        BaselineError: they have different scorers.
+    """
+    first = runs[0]
+    if any(scores.keys() != first.keys() for scores in runs):
+        raise BaselineError(f"the runs of the case {case!r} have different scorers")
+    return FrozenDict({name: round(fmean(scores[name].value for scores in runs), DIGITS) for name in sorted(first)})
+
+
 @dataclass(frozen=True)
 class Baseline:
     """The results of a dataset: those of a file, or of the runs just made. `dataset` is its name, `hash` that of its cases.
@@ -100,11 +112,8 @@ class Baseline:
         results = []
         for case in dataset:
             scored = runs[case.id]
-            if any(set(scores) != set(scored[0]) for scores in scored):
-                raise BaselineError(f"the runs of the case {case.id!r} have different scorers")
-            means = {name: round(fmean(scores[name].value for scores in scored), DIGITS) for name in sorted(scored[0])}
             passed = sum(scores.passed for scores in scored)
-            results.append(CaseResult(case.id, case.hash, passed, len(scored), FrozenDict(means)))
+            results.append(CaseResult(case.id, case.hash, passed, len(scored), mean_scores(case.id, scored)))
         return cls(dataset.name, dataset.hash, tuple(results))
 
     def save(self, path: Path | str) -> None:

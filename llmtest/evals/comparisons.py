@@ -128,7 +128,7 @@ class Comparison:
         if self.outcome == "no evidence" and self.cases < fewest_changes(self.confidence):
             lines.append(f"  {plan_comparison(self.cases, confidence=self.confidence)}")
         lines += map(str, (*self.scores.values(), *self.spending.values()))
-        lines += [f"compared with nothing: {names(self.uncompared)}"] if self.uncompared else []
+        lines += [f"not compared, because one side lacks them: {names(self.uncompared)}"] if self.uncompared else []
         return "\n".join(lines)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from types import NoneType
 from typing import Any, Final, Self, overload
 
@@ -20,11 +19,10 @@ from llmtest.core.own_folder import FOLDER, make_folder
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, did_you_mean, some_names
 from llmtest.errors import BaselineError, ResultsError
-from llmtest.evals.baselines import DIGITS, Baseline, CaseResult, mean_spent
+from llmtest.evals.baselines import Baseline, CaseResult, mean_scores, mean_spent
 from llmtest.evals.datasets import hash_of_cases
 from llmtest.evals.scores import Score
 from llmtest.evals.verdicts import Requirement, Tally, Verdict, judge_set
-from llmtest.events.words import FrozenDict
 
 FORMAT: Final = 1
 ENDING: Final = ".jsonl"
@@ -184,16 +182,14 @@ class SetResults:
 
     def _case_result(self, repeats: Sequence[RepeatResult]) -> CaseResult:
         first = repeats[0]
-        if any(repeat.scores.keys() != first.scores.keys() for repeat in repeats):
-            raise BaselineError(f"the runs of the case {first.case!r} have different scorers")
-        means = {name: round(fmean(repeat.scores[name].value for repeat in repeats), DIGITS) for name in sorted(first.scores)}
+        means = mean_scores(first.case, [repeat.scores for repeat in repeats])
         passed = sum(repeat.passed for repeat in repeats)
         typical = [
             repeat.trace for repeat in repeats if repeat.passed == (passed * 2 > len(repeats)) and repeat.trace is not None
         ]
         spent = mean_spent(repeat.spent for repeat in repeats)
         trace = typical[0] if typical else None
-        return CaseResult(first.case, first.hash, passed, len(repeats), FrozenDict(means), spent, trace)
+        return CaseResult(first.case, first.hash, passed, len(repeats), means, spent, trace)
 
 
 # -- reading

@@ -14,11 +14,12 @@ import shlex
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from io import UnsupportedOperation
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import pytest
 
@@ -182,7 +183,7 @@ class EvalSession:
         last = self._last_of(head)
         if last is None or last.cost is None or not last.total:
             return "of unknown cost"
-        return f"about ${last.cost / last.total * runs:.4f}, as the last session cost"
+        return f"about ${last.cost / last.total * runs:.4g}, as the last session cost"
 
     def _last_of(self, head: SetHead) -> SetResults | None:
         """Return the results of the last session that has some of this test."""
@@ -432,7 +433,8 @@ class EvalSession:
         if unrun:
             whole = f", {amount(not_run, 'whole case')} among them" if not_run else ""
             runs = amount(head.cases * head.repeats, "run")
-            lines.append(f"  {unrun:,} of {runs} were not run{whole}, because {cases[0].facts['ends']}")
+            ends = next((case.facts["ends"] for case in cases if case.facts["ends"]), "the set has ended before")
+            lines.append(f"  {unrun:,} of {runs} were not run{whole}, because {ends}")
         return [*lines, *_failed_lines(cases)]
 
     def _counts_line(self, cases: list[_Case]) -> str:
@@ -452,7 +454,7 @@ class EvalSession:
         return "; ".join(said)
 
     @pytest.hookimpl
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self._worker or not self._sets:
             return
         terminalreporter.write_sep("=", "evaluation")
@@ -464,6 +466,8 @@ class EvalSession:
         if self._store_problem:
             terminalreporter.write_line(f"the traces of some runs were not kept: {self._store_problem}")
         terminalreporter.write_line(f"results: {shown_path(str(self._folder))}")
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            terminalreporter.write_line(f"  --llmtest-resume={self._folder.name} goes on with them")
 
 
 def _repeats_of_each(head: SetHead, verdict: Verdict | None) -> list[str]:
@@ -488,18 +492,33 @@ def _failed_lines(cases: list[_Case]) -> list[str]:
     return [*lines, f"  and {amount(more, 'more case')} with failed runs"] if more > 0 else lines
 
 
-def file_of(reporter: Any) -> Any:
-    """Return the file that pytest's reporter writes; `sys.stdout` is another one while output is captured."""
-    return getattr(getattr(reporter, "_tw", None), "_file", None)
+def terminal_of(config: pytest.Config) -> TextIO | None:
+    """Return the terminal to which pytest writes, as a file that pytest does not capture; None if there is none."""
+    file = getattr(getattr(config.pluginmanager.get_plugin("terminalreporter"), "_tw", None), "_file", None)
+    with uncaptured(config):
+        if file is None or not file.isatty():
+            return None
+        try:
+            number = os.dup(file.fileno())
+        except UnsupportedOperation:  # a console in a window is a terminal, too
+            return None
+    found = os.fdopen(number, "w", encoding=file.encoding, errors=file.errors)
+    config.add_cleanup(found.close)
+    return found
+
+
+def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
+    """Return the block in which what this process writes is not captured."""
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    return nullcontext() if capture is None else capture.global_and_fixture_disabled()
 
 
 class _Progress:
     """How far the repeats of this process are, at a terminal, while an item runs that takes long. Holds state."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        file = file_of(self._reporter)
-        self._file = file if file is not None and file.isatty() else None
+        self._config = config
+        self._file = terminal_of(config)
         self._done = self._expected = 0
         self._cost: float | None = 0.0
         self._began = perf_counter()
@@ -529,7 +548,9 @@ class _Progress:
             if self._file is None or perf_counter() - self._item_began < SHOWN_AFTER_S:
                 return
             if self._step is None:
-                self._reporter.write_line("")  # the bar would cover the line that the reporter has begun
+                reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+                with uncaptured(self._config):
+                    reporter.write_line("")  # the bar would cover the line that the reporter has begun
                 self._step = self._block.enter_context(progress("repeats", self._file))
             self._step(self._done, self._expected, self._note)
 

@@ -34,7 +34,8 @@ def _section(summary: Summary) -> Iterator[str]:
     failed = sorted((case for case in summary.cases if case.failed is not None), key=lambda case: case.passed / case.total)
     facts = [f"- {code(str(score))}" for score in summary.scores]
     if summary.attempts:
-        facts += [f"- pass@{k} {percent(one)}, pass^{k} {percent(every)}" for k, (one, every) in summary.attempts.items()]
+        biased = f" (biased: {amount(summary.stopped, 'case')} stopped early)" if summary.stopped else ""
+        facts += [f"- pass@{k} {percent(one)}, pass^{k} {percent(every)}{biased}" for k, (one, every) in summary.attempts.items()]
     if not failed and not facts:
         return
     yield f"\n#### {code(summary.results.test)}\n"

@@ -145,6 +145,7 @@ def test_a_comparison_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        (["show", "1", "--fail-on", "fial"], "show: --fail-on has the unknown word 'fial'; did you mean `fail`?"),
         (["compare", "1", "2", "--fail-on", "pass"], "compare: --fail-on has the unknown word 'pass'; did you mean `passes`?"),
         (["compare", "1", "2", "--confidence", "95"], "compare: --confidence lies between 0 and 1, such as 0.95; got 95.0"),
         (["compare", "1", "3"], "compare: the baseline is of other cases than these results\n"),
@@ -155,7 +156,7 @@ def test_a_comparison_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) 
         (["history", "--last", "0"], "history: --last is 1 or more; got 0"),
         (["combine", "1", "-o", "sub"], "combine: 1: the results cannot be read: No such file or directory"),
     ],
-    ids=["kind", "confidence", "cases", "session", "no file", "folder", "a part", "last", "combine"],
+    ids=["verdict", "kind", "confidence", "cases", "session", "no file", "folder", "a part", "last", "combine"],
 )
 def test_what_makes_no_sense_is_exit_code_2(
     arguments: list[str], error: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -168,6 +169,24 @@ def test_what_makes_no_sense_is_exit_code_2(
 
     assert run(*arguments) == 2
     assert err(capsys).startswith(f"llmtest evals {error}")
+
+
+@pytest.mark.parametrize(
+    ("passed", "fail_on", "code"),
+    [
+        (40, "fail,undecided", 0),
+        (38, "fail,undecided", 1),
+        (38, "fail", 0),
+        (0, "fail", 1),
+        (0, "undecided", 0),
+        (0, "", 0),
+    ],
+)
+def test_a_verdict_may_be_the_exit_code(passed: int, fail_on: str, code: int, folder: Path) -> None:
+    write_session(folder, "1", {"a": [number < passed for number in range(40)]})
+
+    assert run("show", "--fail-on", fail_on) == code
+    assert run("show", "--json", "--fail-on", fail_on) == code
 
 
 # -- history, combine

@@ -80,7 +80,7 @@ def test_scores_are_compared_by_name_and_those_of_one_side_are_told() -> None:
         " the mean difference is from +0.2 to +0.2 (sign flips, p = 0.0078)\n"
         "same: no evidence: 0.35, 0.35 before; 0 cases worse and 0 better;"
         " the mean difference is from +0 to +0 (sign flips, p = 1)\n"
-        "compared with nothing: `gone`, `new`"
+        "not compared, because one side lacks them: `gone`, `new`"
     )
     assert (comparison.outcome, comparison.scores["other"].outcome) == ("no evidence", "better")
 
@@ -99,7 +99,7 @@ def test_less_is_better_of_what_a_run_spends() -> None:
         " the mean difference is from +0 to +0 (sign flips, p = 1)\n"
         "tokens: worse: 1,207, 1,004 before; 8 cases worse and 0 better;"
         " the mean difference is from +201.4 to +205.5 (sign flips, p = 0.0078)\n"
-        "compared with nothing: `cost`"
+        "not compared, because one side lacks them: `cost`"
     )
     assert comparison.outcome == "no evidence"
     assert compare(after, before).spending["tokens"].outcome == "better"

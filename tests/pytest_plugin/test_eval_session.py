@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -327,7 +330,7 @@ def test_it(case):
     )
     suite.run(source)
 
-    assert "= 20 runs, about $2.0000, as the last session cost" in suite.run(source, "--llmtest-eval-plan").text
+    assert "= 20 runs, about $2, as the last session cost" in suite.run(source, "--llmtest-eval-plan").text
 
 
 def test_a_plan_without_evaluations_says_so(suite):
@@ -526,12 +529,8 @@ def test_progress_is_shown_at_a_terminal_while_a_case_takes_long(suite, monkeypa
 
     shown = []
 
-    class Terminal:
-        def isatty(self):
-            return True
-
     monkeypatch.setattr(eval_session, "SHOWN_AFTER_S", 0.0)
-    monkeypatch.setattr(eval_session, "file_of", lambda reporter: Terminal())
+    monkeypatch.setattr(eval_session, "terminal_of", lambda config: sys.stdout)
     monkeypatch.setattr(eval_session, "progress", _progress(shown))
     outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), "-q")
 
@@ -551,10 +550,84 @@ def _progress(shown):
     return progress
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal is made with pty")
+@pytest.mark.parametrize("capture", ["fd", "sys", "no"])
+def test_progress_is_shown_however_output_is_captured(suite, capture):
+    import pty
+
+    (suite.path / "test_it.py").write_text(
+        HEAD
+        + "@pytest.mark.llm_eval(dataset=dataset(1), repeats=10, at_least=0.5)\n"
+        + "def test_it(case):\n    time.sleep(0.1)\n    print('said')\n",
+        "utf-8",
+    )
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--capture={capture}"]
+    done = subprocess.Popen(command, cwd=suite.path, stdout=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    shown = _all_of(ours)
+
+    assert done.wait() == 0
+    assert b"repeats" in shown
+    assert b" a second" in shown
+    assert (b"said" in shown) == (capture == "no")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_file_without_a_number_shows_no_progress(pytestconfig, monkeypatch, is_terminal):
+    from llmtest.pytest_plugin.eval_session import terminal_of
+
+    class Console(io.StringIO):
+        def isatty(self):
+            return is_terminal
+
+    reporter = SimpleNamespace(_tw=SimpleNamespace(_file=Console()))
+    monkeypatch.setattr(pytestconfig.pluginmanager, "get_plugin", {"terminalreporter": reporter}.get)
+
+    assert terminal_of(pytestconfig) is None
+
+
+def _all_of(descriptor):
+    parts = []
+    with suppress(OSError):  # so ends a terminal on Linux
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+    os.close(descriptor)
+    return b"".join(parts)
+
+
 def test_progress_is_shown_nowhere_else(suite):
     outcome = suite.run(HEAD + COUNTED.format(at_least=0.8))
 
     assert "a second" not in outcome.text
+
+
+def test_a_session_that_was_stopped_says_how_to_go_on(suite):
+    outcome = suite.run(
+        HEAD
+        + """
+@pytest.mark.llm_eval(dataset=dataset(2), repeats=10, at_least=0.5)
+def test_it(case):
+    if case.inputs == 1:
+        pytest.exit("enough")
+"""
+    )
+
+    (session,) = sessions(suite)
+    assert f"\n  --llmtest-resume={session.name} goes on with them\n" in outcome.text
+
+
+def test_the_reason_of_a_budget_is_told_though_the_first_case_ended_before(suite):
+    outcome = suite.run(
+        HEAD
+        + """
+@pytest.mark.llm_eval(dataset=dataset(3), repeats=10, at_least=0.5, max_cost=1.5, prices={"scripted": (1.0, 1.0)})
+def test_it(case):
+    ScriptedChatModel(say("Hello", usage=(100_000, 0))).invoke("hi")
+"""
+    )
+
+    assert "were not run, 1 whole case among them, because max_cost=1.5 of the set is used up" in outcome.text
 
 
 def test_the_folder_of_results_is_named(suite):

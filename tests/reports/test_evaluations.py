@@ -32,6 +32,12 @@ def test_a_row_for_each_set_and_the_cases_that_failed(tmp_path: Path) -> None:
     )
 
 
+def test_attempts_are_biased_where_cases_stopped_early(tmp_path: Path) -> None:
+    folder = write_set(tmp_path, {"a": [True] * 2, "b": [False] * 3}, scores={})
+
+    assert "- pass@1 50 %, pass^1 50 % (biased: 1 case stopped early)\n" in evaluations([*map(Summary, Results.load(folder))])
+
+
 def test_a_set_with_nothing_to_tell_is_a_row(tmp_path: Path) -> None:
     found = [Summary(one) for one in Results.load(write_set(tmp_path, {"a": [True]}, scores={}))]
 
