@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The tests start many processes: without bytecode, each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types suite chromium bench matrix soak changelog clean
+.PHONY: demo test lint types suite chromium docs bench matrix soak changelog clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/llmtest demo
@@ -31,6 +31,10 @@ suite: $(VENV)/test.stamp
 chromium: $(VENV)/test.stamp
 	.ci/chromium $(BIN)/python
 
+# The site, in site/. A broken link or anchor ends the build.
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m zensical build --clean --strict
+
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks
 
@@ -53,9 +57,13 @@ $(VENV)/demo.stamp: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet -e '.[demo]'
 	@touch $@
 
+$(VENV)/docs.stamp: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet -e '.[docs]'
+	@touch $@
+
 $(VENV)/test.stamp: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet -e '.[test]'
-	@touch $@ $(VENV)/demo.stamp
+	@touch $@ $(VENV)/demo.stamp $(VENV)/docs.stamp
 
 clean:
-	rm -rf $(VENV) .nox .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .cache .nox .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -13,13 +13,16 @@ import sys
 from importlib.metadata import version
 
 from benchmarks import (
+    campaigns,
     cassettes,
     counting,
+    coverage,
     evals,
     harness,
     latency,
     matching,
     models,
+    otel,
     protocol,
     recording,
     startup,
@@ -36,12 +39,15 @@ SUITES = {
     "protocol": protocol.ratios,
     "trees": trees.ratios,
     "tracing": tracing.ratios,
+    "otel": otel.ratios,
     "viewer": viewer.ratios,
     "matching": matching.ratios,
     "latency": latency.ratios,
     "wire": wire.ratios,
     "cassettes": cassettes.ratios,
     "evals": evals.ratios,
+    "coverage": coverage.ratios,
+    "campaigns": campaigns.ratios,
     "startup": startup.ratios,
 }
 

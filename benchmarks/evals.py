@@ -45,9 +45,9 @@ def ratios(rounds: int) -> Iterator[Ratio]:
 
     name = f"{CASES} cases x {REPEATS} repeats of an agent of {TURNS} turns, per run"
     with _suite() as evaluated, _suite(concurrency=8) as at_once:
-        yield measure(name, evaluated, bare, against="a loop without pytest", bar=1.2, per=RUNS, rounds=fewer)
-        yield measure(name, evaluated, recorded, against="a loop, each run recorded", bar=None, per=RUNS, rounds=fewer)
-        yield measure(f"{name}, 8 at once", at_once, bare, against="a loop without pytest", bar=None, per=RUNS, rounds=fewer)
+        yield measure(name, evaluated, recorded, against="a loop, each run recorded", bar=1.2, per=RUNS, rounds=fewer)
+        yield measure(f"{name}, 8 at once", at_once, recorded, against="the same loop", bar=None, per=RUNS, rounds=fewer)
+        yield measure(name, evaluated, bare, against="a loop, nothing recorded", bar=None, per=RUNS, rounds=fewer)
     with _suite(repeats=4 * REPEATS) as more, _suite() as few:
         for suite in (more, few):
             suite()

@@ -122,7 +122,7 @@ def _rule(rule: Rule) -> Iterator[str]:
 
 def _deviations() -> Iterator[str]:
     yield "## Known deviations\n"
-    page = "[test_known_issues.py](../../tests/protocol/test_known_issues.py)"
+    page = "[test_known_issues.py](https://github.com/llmtest/llmtest/blob/main/tests/protocol/test_known_issues.py)"
     yield f"Each has a test in {page} that fails when it no longer happens.\n"
     yield "| name | rule | package | versions | what it does | reported |\n|---|---|---|---|---|---|"
     yield from map(_deviation, DEVIATIONS)

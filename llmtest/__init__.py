@@ -19,8 +19,10 @@ Each folder is a package with one purpose. A package imports only packages that 
     recording      record(), Recording
     protocol       what a correct stream of callbacks is
     tracing        recordings on disk
+    campaigns      every fault at every call
     langchain      the doubles and the tap; the only package that imports LangChain, with the next one
     conformance    checks of handlers, models, tools and retrievers of others
+    otel           recordings as spans of OpenTelemetry, and spans as recordings
     pytest_plugin  fixtures, markers, options, reports; the only package that imports syrupy
     cli            `llmtest ...`
 

@@ -95,6 +95,13 @@ def violations_in(error: BaseException | None) -> list[Violation]:
     return found
 
 
+def fails_test(error: BaseException) -> bool:
+    """True for a failed assertion, and for what `pytest.fail` raises, which is none. pytest is not imported here."""
+    kinds = type(error).__mro__
+    is_of_pytest = any(kind.__module__ == "_pytest.outcomes" for kind in kinds)  # the module of `Failed` itself is `builtins`
+    return isinstance(error, AssertionError) or (is_of_pytest and any(kind.__name__ == "Failed" for kind in kinds))
+
+
 class Expectation(ContextDecorator):
     """The block of `expect_violation`. Not a generator, which would end with the last reference to it."""
 
@@ -251,6 +258,10 @@ class MatchError(LlmtestError, AssertionError):
         super().__init__("\n\n".join(map(str, answers)))
 
 
+class RulesError(LlmtestError, ValueError):
+    """The rules that a command is given cannot be imported, or are none."""
+
+
 class UnjudgedError(Exception):
     """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
 
@@ -287,12 +298,44 @@ class CassetteError(LlmtestError):
     """Raised when the cassette of a test is missing or of another test, or when it cannot be recorded."""
 
 
+class CoverageError(LlmtestError):
+    """Coverage cannot be read or reported: a file is damaged, a program that was named is not there, a limit is no number."""
+
+
 class SettingsError(LlmtestError):
     """The configuration file of pytest, which a command reads, cannot be read."""
 
 
 class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""
+
+
+# -- campaigns
+
+
+class CampaignError(LlmtestError, ValueError):
+    """A campaign is asked for something that does not exist, or its program fails without any fault."""
+
+
+class FaultError(LlmtestError, AssertionError):
+    """A program does not survive a fault. `.outcome` is one of the outcomes of a campaign, `.fault` its name."""
+
+    def __init__(self, text: str, outcome: str, fault: str) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+        self.fault = fault
+
+
+class InterleavingError(LlmtestError, AssertionError):
+    """A program fails in another order of what runs at once. `.schedule` is the word that repeats that order."""
+
+    def __init__(self, text: str, schedule: str) -> None:
+        super().__init__(text)
+        self.schedule = schedule
+
+
+class OtelError(LlmtestError):
+    """Spans cannot be read, written or sent. The message has the place, and what to do."""
 
 
 # -- evaluation

@@ -20,6 +20,11 @@ pytest_plugins = ["pytester"]
 # no more than LangChain do without it.
 with suppress(ImportError):
     import hypothesis  # noqa: F401
+# freezegun asks each module for all its names, and langfuse imports its models then, which take no frozen time.
+with suppress(ImportError):
+    import freezegun
+
+    freezegun.configure(extend_ignore_list=["langfuse"])
 
 
 def pytest_collection_finish() -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as benchmarks
+from benchmarks import noticed
+
+README = Path(__file__).parent.parent / "README.md"
 
 
 def test_every_suite_can_be_asked_for() -> None:
@@ -19,3 +27,34 @@ def test_a_suite_gives_its_rows_to_machines(monkeypatch: pytest.MonkeyPatch, cap
 
     assert benchmarks.main() == 0
     assert json.loads(capsys.readouterr().out)["ratios"] == []
+
+
+# -- what tests notice
+
+
+def test_a_change_of_each_kind_is_made() -> None:
+    source = "@tool\ndef f(a, b=1):\n    '''What it does.'''\n    return g(a > b, [a], flag=True)\n"
+
+    assert sorted(words for words, _ in noticed.changes(ast.parse(source))) == [
+        "line 2: 2 for 1",
+        "line 2: without the statement of line 4",
+        "line 3: another text than 'What it does.'",
+        "line 4: not True",
+        "line 4: the other way round",
+        "line 4: without flag=",
+        "line 4: without item 0 of a list",
+    ]
+
+
+def test_the_readme_names_the_tests_in_the_order_of_the_table() -> None:
+    rows = re.findall(r"^\| (.+) \| \d+ \|$", README.read_text("utf-8"), re.MULTILINE)
+
+    assert rows == list(noticed.TESTS)
+
+
+@pytest.mark.soak
+def test_the_readme_has_the_table_that_the_benchmark_makes() -> None:
+    command = [sys.executable, "-m", "benchmarks.noticed"]  # in a process without a test, which would count the broken scripts
+    done = subprocess.run(command, cwd=README.parent, capture_output=True, encoding="utf-8", check=True)
+
+    assert done.stdout.strip() in README.read_text("utf-8")

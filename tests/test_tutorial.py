@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs/tutorial/README.md"
-ROW = re.compile(r"^\| \[[^]]+\]\((\S+\.md)\) \| \[test_\d\d\]\((\S+\.py)\) \| (.+) \|$", re.MULTILINE)
+HOME = "https://github.com/llmtest/llmtest/blob/main/"
+ROW = re.compile(rf"^\| \[[^]]+\]\((\S+\.md)\) \| \[test_\d\d\]\({HOME}(\S+\.py)\) \| (.+) \|$", re.MULTILINE)
 ROWS = [
-    ((TABLE.parent / page).resolve(), (TABLE.parent / tests).resolve(), differs)
-    for page, tests, differs in ROW.findall(TABLE.read_text("utf-8"))
+    ((TABLE.parent / page).resolve(), ROOT / tests, differs) for page, tests, differs in ROW.findall(TABLE.read_text("utf-8"))
 ]
 
 
@@ -26,6 +26,6 @@ def test_a_page_links_its_tests_and_says_where_today_differs(row: tuple[Path, Pa
     page, tests, differs = row
     text = page.read_text("utf-8")
 
-    assert f"](../../{tests.relative_to(ROOT).as_posix()}" in text
+    assert f"]({HOME}{tests.relative_to(ROOT).as_posix()}" in text
     assert "Where today differs" in text
     assert len(differs) > 10

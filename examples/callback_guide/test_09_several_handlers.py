@@ -1,7 +1,7 @@
 """Several handlers: one given to the request hears every object that takes part; one given to the model hears the model.
 
 Section "multiple callback handlers" of LangChain's callback guide. Its agent, its handlers, its tokens and the lines that
-it prints are those of `examples/demo/test_react_agent.py`.
+it prints are those of `examples/test_react_agent.py`.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from langchain_classic.chains import LLMMathChain
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import Tool, tool
 
-from examples.demo.test_react_agent import (
+from examples.test_react_agent import (
     ASKS_CALCULATOR,
     GUIDE,
     KNOWS_ANSWER,

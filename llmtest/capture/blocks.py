@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from types import TracebackType
-from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 from uuid import UUID
 
 from llmtest import ledger
@@ -51,6 +51,14 @@ Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
 """name, tags, and a function that makes `{"metadata": ..., "payload": ...}`."""
 
 
+class Pause(NamedTuple):
+    """A wait of a line of control in virtual time, after one of its moments."""
+
+    lane: Lane
+    moment: int
+    ns: int
+
+
 class Events(Protocol):
     """Where a block keeps the events of its runs. `append` is atomic: any thread may call it."""
 
@@ -60,7 +68,7 @@ class Events(Protocol):
 class Membership:
     """The blocks of one run. It keeps none of them alive."""
 
-    __slots__ = ("_blocks", "deliver", "follows", "light", "timed")
+    __slots__ = ("_blocks", "deliver", "follows", "light", "made_for", "timed")
 
     def __init__(self, *blocks: Block) -> None:
         self._blocks = tuple([weakref.ref(block) for block in blocks])
@@ -68,10 +76,12 @@ class Membership:
         """Appends one event to each block. Safe from any thread."""
         self.light = all(block.light for block in blocks)
         """True if all of the blocks only count."""
+        self.made_for: tuple[tuple[Opening, ...], object] | None = None
+        """The openings and the token count that it was made of: a run inside that has the same is in the same blocks."""
         self.timed = False
         """True if an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
-        self.follows = False
-        """True if no block was open in the context of the run, so that only blocks with `follows_test` have it."""
+        self.follows = bool(blocks) and all(block.watches for block in blocks)
+        """True if no block of the test was open in the context of the run, so that only blocks have it that take all runs."""
 
     def __iter__(self) -> Iterator[Block]:
         return (block for block in (ref() for ref in self._blocks) if block is not None)
@@ -145,8 +155,12 @@ class Block(ABC):
     """True if its runs stay known while it lives. The tally of a test counts a run only while another block holds it."""
     traced: ClassVar[bool] = False
     """True if the trace store gets its runs."""
+    takes_spans = False
+    """True if it also takes the runs that spans of OpenTelemetry tell of."""
     follows_test = False
     """True if it also takes the runs of the test that no block reached, as those of a bare thread."""
+    watches: ClassVar[bool] = False
+    """True if no test has opened it: what only such blocks take is unseen by the blocks of the test, and in no token count."""
     sources: tuple[str, ...] = SOURCES
     word: ClassVar[str]
     """Its name in the program, for messages."""
@@ -163,6 +177,8 @@ class Block(ABC):
         self._unseen_calls: list[UnseenCall] = []
         self.latencies: dict[UUID, list[Latency]] = {}
         """How long the answers of its runs took in virtual time. A call with several prompts counts for the first one's run."""
+        self.pauses: list[Pause] = []
+        """The waits between two tries, in virtual time."""
 
     def __del__(self, known: dict[UUID, Membership] = memberships) -> None:
         # A default, because a recording in a global may outlive the other globals when the process ends.

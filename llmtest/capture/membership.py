@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from llmtest import ledger
 from llmtest.capture import processes
-from llmtest.capture.blocks import Block, Membership, Opening, memberships, open_blocks, openings, unseen_runs
+from llmtest.capture.blocks import Block, Membership, Opening, Pause, memberships, open_blocks, openings, unseen_runs
 from llmtest.concurrency import lanes
 from llmtest.events.events import Cause, Latency, UnseenCall
 from llmtest.events.words import EMPTY, FrozenDict
@@ -50,6 +50,12 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
             block._run_ids.append(run_id)  # by far the most frequent case: one block, and everything in it
             memberships[run_id] = block._alone
             return block._alone
+    if parent is not None and parent.made_for == (opened, tally) and not traced and all(map(_open_block, opened)):
+        memberships[run_id] = parent  # the same blocks as those of its parent, of which none is closed
+        for block in parent:
+            if block.holds_runs:
+                block._run_ids.append(run_id)
+        return parent
     members = _join(opened, parent or ())
     if traced and process_trace is not None and not any(block.traced for block in members.values()):
         trace = process_trace()
@@ -59,10 +65,12 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
         members = _join((opening for opening in _missed_openings() if _follows(opening)), ())
     if not members:
         return None
-    if tally is not None:  # a run of any block counts for the test, on any thread
-        members[id(tally)] = tally
+    follows = follows or all(block.watches for block in members.values())
+    if tally is not None and not all(block.watches for block in members.values()):
+        members[id(tally)] = tally  # a run of any block of the test counts for it, on any thread
     membership = memberships[run_id] = Membership(*members.values())
     membership.follows = follows
+    membership.made_for = (opened, tally) if not follows and all(map(_open_block, opened)) else None
     for block in members.values():
         if block.holds_runs:
             block._run_ids.append(run_id)
@@ -96,7 +104,7 @@ def note_call(run_id: UUID | None, double: str, place: Callable[[], str]) -> Non
     """
     if not openings or run_id in memberships or run_id in unseen_runs:
         return
-    here = dict.fromkeys(filter(None, map(_open_block, open_blocks.get())))
+    here = dict.fromkeys(block for block in map(_open_block, open_blocks.get()) if block is not None and not block.watches)
     if here:
         _note(here, UnseenCall(double, place() or _UNPLACED, lanes.current().thread, "no callbacks"))
     else:
@@ -166,6 +174,15 @@ def note_latency(run_id: UUID | None, latency: Latency) -> None:
         member.timed = True
         for block in member:
             block.latencies.setdefault(run_id, []).append(latency)
+
+
+def note_pause(seconds: float) -> None:
+    """Note that the line of control that asks passes this long in virtual time: it would have waited before it tries again."""
+    blocks = dict.fromkeys(filter(None, map(_open_block, open_blocks.get())))
+    if blocks:
+        lane, moment = lanes.tick()
+        for block in blocks:
+            block.pauses.append(Pause(lane, moment, round(seconds * 1e9)))
 
 
 _real_runs: set[UUID] = set()

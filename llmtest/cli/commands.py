@@ -19,17 +19,23 @@ from llmtest.core.text import did_you_mean
 
 MODULES: Final = (
     "cassettes",
+    "check",
+    "cov",
     "demo",
     "evals",
+    "listen",
     "merge",
+    "reproduce",
     "scan",
     "script",
     "serve",
+    "skill",
     "snapshots",
     "traces",
     "version",
 )
 """The modules of this package that have commands. Each has a function `add(commands)`."""
+DOCUMENTATION: Final = "Documentation: https://llmtest.github.io/llmtest/"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from llmtest import __version__
 
     given = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="llmtest", description="Test programs built on language models.")
+    parser = argparse.ArgumentParser(prog="llmtest", description="Test programs built on language models.", epilog=DOCUMENTATION)
     parser.add_argument("--version", action="version", version=f"llmtest-kit {__version__}")
     commands = Commands(parser)
     for name in MODULES:

@@ -1,4 +1,4 @@
-"""`llmtest demo`: two real agents as tests, and what a change of one tool argument looks like."""
+"""`llmtest demo`: a real agent as a test, and what a change of one tool argument looks like."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llmtest.cli.terminal import CONSOLE
+from llmtest.core.text import amount
 
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = Path(__file__).parent.parent
 PLACES: Final = (_PACKAGE / "_demo", _PACKAGE.parent / "examples" / "demo")  # in a wheel; in a checkout
-NEEDS: Final = ("langchain", "langchain_classic", "langgraph", "numexpr")
+NEEDS: Final = ("langchain", "langgraph", "numexpr")
 INSTALL: Final = "pip install 'llmtest-kit[demo]'"
+NEXT: Final = "https://llmtest.github.io/llmtest/learn/"
 
 EDITED: Final = "test_agent.py"
 BEFORE: Final = 'call("calculator", expression="2 ** 0.235")'
 CHANGED: Final = "3 ** 0.235"
 AFTER: Final = f'call("calculator", expression="{CHANGED}")'
+
+TREE_LINES: Final = 13
+"""How much of a tree is shown: up to the result of the tool. The demo ends in under 60 lines."""
 
 # Settings of the user's own projects and accounts: the demo runs without them, and uses no network.
 _FOREIGN: Final = ("PYTEST_", "LLMTEST_", "LANGCHAIN_", "LANGSMITH_")
@@ -36,7 +41,7 @@ _FOREIGN: Final = ("PYTEST_", "LLMTEST_", "LANGCHAIN_", "LANGSMITH_")
 
 def add(commands: Commands) -> None:
     """Add this command to the command line."""
-    words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
+    words = "run a real agent as a test, then change one tool argument and see the test notice; no key, no network"
     commands.add("demo", words, run)
 
 
@@ -68,28 +73,39 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _show(folder: Path, copy: Path) -> int:
-    CONSOLE.heading("Two agents, run as pytest tests. The model is a script; everything else is real. No key, no network.")
-    CONSOLE.heading("1. The tests as they are: what each of them did, as a tree, and the tokens it used.")
-    code, _ = _pytest(copy, "--llmtest-trees=all")
+    CONSOLE.heading("An agent, run as a pytest test. The model is a script; everything else is real. No key, no network.")
+    CONSOLE.heading("1. The test as it is. What the agent did is a tree, a text file beside the test.")
+    code, _ = _pytest(copy)
     if code != 0:
-        return _stop(1, f"the tests should have passed, but pytest ended with exit code {code} (see above)")
+        return _stop(1, f"the test should have passed, but pytest ended with exit code {code} (see above)")
+    _print_trees(copy)
 
     CONSOLE.heading("2. One thing changes: the model calls the tool with another argument.")
     if not _edit(copy / EDITED):
         return _stop(1, f"{folder / EDITED} should have {BEFORE} once")
-    code, reasons = _pytest(copy, "--tb=short", "-o", "verbosity_assertions=2", EDITED)
+    code, reasons = _pytest(copy, "-q", "--tb=short", "-rN", "-o", "verbosity_assertions=2", EDITED)
     if code != 1:
         return _stop(1, f"the changed test should have failed (exit code 1), but pytest ended with exit code {code} (see above)")
     if not any(CHANGED in reason for reason in reasons):
         return _stop(1, "the changed test failed, but not because of the changed argument (see above)")
 
-    CONSOLE.heading("That failure is what this demo is about.")
+    CONSOLE.heading("That failure is what this demo is about: the agent did something else than before.")
     CONSOLE.print(
-        "The agent did something else than before. In the diff, the first line with + is where it began; the others follow\n"
-        "from it. If the change is wanted, `pytest --snapshot-update` accepts it, and your reviewer reads the same few lines.\n"
-        f"The tests are in {folder}: copy one, put your agent in, and change what the model says."
+        "If the change is wanted, `pytest --snapshot-update` accepts it, and your reviewer reads the same few lines.\n"
+        f"The test is in {folder}: copy it, put your agent in, and change what the model says.\n"
+        f"How to go on: {NEXT}"
     )
     return 0
+
+
+def _print_trees(folder: Path) -> None:
+    for path in sorted(folder.glob("__snapshots__/*/*.tree")):
+        _, *lines = path.read_text("utf-8").splitlines()
+        CONSOLE.print(path.relative_to(folder).as_posix(), "2")
+        for line in lines[:TREE_LINES]:
+            CONSOLE.print(line)
+        if len(lines) > TREE_LINES:
+            CONSOLE.print(f"  … {amount(len(lines) - TREE_LINES, 'more line')}", "2")
 
 
 def _edit(path: Path) -> bool:
@@ -100,14 +116,15 @@ def _edit(path: Path) -> bool:
         return False
     path.write_text(new, "utf-8")
     colors = {"-": "31", "+": "32"}
-    for line in difflib.unified_diff(old.splitlines(), new.splitlines(), path.name, path.name, n=0, lineterm=""):
-        CONSOLE.print(line, colors.get(line[0], ""))
+    _, _, _, *changes = difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm="")
+    for line in changes:
+        CONSOLE.print(line, colors[line[0]])
     return True
 
 
 def _pytest(folder: Path, *arguments: str) -> tuple[int, list[str]]:
     """Run pytest on `folder` in a process of its own, print its output; return the exit code and the lines with `E`."""
-    CONSOLE.print(f"\n$ pytest -q {' '.join(arguments)}", "2")
+    CONSOLE.print(" ".join(("$ pytest -q", *arguments)), "2")
     plugins = ("-p", "no:cacheprovider", "-p", "syrupy", "-p", "llmtest.pytest_plugin")
     command = (sys.executable, "-m", "pytest", "-q", f"--color={'yes' if CONSOLE.color else 'no'}", *plugins, *arguments)
     reasons: list[str] = []

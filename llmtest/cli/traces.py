@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from llmtest.cli.settings import masks_of_project
 from llmtest.cli.terminal import CONSOLE
 from llmtest.core.progress import Step, progress
 
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
     from llmtest.tracing.listing import Filter
-    from llmtest.tracing.store import Store
+    from llmtest.tracing.rows import Trace
+    from llmtest.tracing.store import Store, Stored
 
 
 def add(commands: Commands) -> None:
     """Add the commands of this module to the command line."""
-    store, chosen = store_option(), _filter_options()
+    store, chosen = store_option(), filter_options()
     listed = commands.add("sessions", "list the sessions of the trace store", sessions, store)
     listed.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
     words = "show traces: each run, its duration, its tokens, how it ended"
@@ -29,12 +35,20 @@ def add(commands: Commands) -> None:
     form.add_argument("--json", action="store_true", dest="as_json", help="as JSON; with --tree, the trees too")
     form.add_argument("--html", type=Path, metavar="FILE", dest="page", help="as one HTML page that opens from disk")
     shown.add_argument("--follow", action="store_true", help="go on with the traces that come, until Ctrl-C")
-    sent = commands.add("export", "write traces as JSON lines", export, store, chosen)
+    sent = commands.add("export", "write traces as JSON lines, or as spans of OpenTelemetry", export, store, chosen)
     sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="sessions and traces to write; by default all")
     sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, standard output")
-    taken = commands.add("import", "read traces from JSON lines that `llmtest export` wrote", import_, store)
-    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines, plain or gzip; - is standard input")
-    taken.add_argument("--session", metavar="NAME", help="put all of them into this session")
+    words = "write OTLP instead: into a file (JSON lines; protobuf if it ends in .pb; packed if it ends in .gz), or to a backend"
+    sent.add_argument("--otlp", metavar="FILE|URL", help=words)
+    words = "what spans say: none (names, usage, errors), messages (all that was said), exact (all that `import` reads back)"
+    sent.add_argument("--content", metavar="WHAT", help=words)
+    words = "the version of the GenAI conventions, 0.1 or 1.41, or openinference; by default 0.1"
+    sent.add_argument("--convention", metavar="NAME", help=words)
+    taken = commands.add("import", "read traces from files of `llmtest export`, and of other tools", import_, store)
+    words = "JSON lines of `llmtest export`, OTLP, or an export of LangSmith, Langfuse or Jaeger, plain or gzip; - is stdin"
+    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help=words)
+    words = "put all of them into this session; by default that of the JSON lines, or the name of the file"
+    taken.add_argument("--session", metavar="NAME", help=words)
 
 
 def store_option() -> argparse.ArgumentParser:
@@ -44,7 +58,8 @@ def store_option() -> argparse.ArgumentParser:
     return options
 
 
-def _filter_options() -> argparse.ArgumentParser:
+def filter_options() -> argparse.ArgumentParser:
+    """Return the options that choose among traces."""
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("--name", metavar="GLOB", help="only traces with a run of this name")
     options.add_argument("--tag", metavar="GLOB", help="only traces with this tag")
@@ -100,30 +115,82 @@ def _write_page(store: Path | None, what: str | None, page: Path, only: Filter) 
     return 0
 
 
-def export(store: Path | None, names: list[str], output: Path | None, **chosen: Any) -> int:
+def export(
+    store: Path | None,
+    names: list[str],
+    output: Path | None,
+    otlp: str | None = None,
+    content: str | None = None,
+    convention: str | None = None,
+    **chosen: Any,
+) -> int:
+    from llmtest.errors import OtelError
     from llmtest.tracing import jsonl, listing
 
+    if otlp is None and (content is not None or convention is not None):
+        raise OtelError("--content and --convention are about spans; say where these go: --otlp FILE|URL")
+    if otlp is not None and output is not None:
+        raise OtelError("--otlp says where spans go, and -o where JSON lines go; name one of them")
     with open_store(store) as opened, contextlib.ExitStack() as files:
         found = [trace for name in names for trace in opened.find(name)] if names else opened.traces()
         traces = listing.Filter(**chosen).among(found, opened)
+        if otlp is not None:
+            return _export_spans(opened, traces, otlp, content, convention, files.enter_context(progress("traces")))
         file = files.enter_context(output.open("w", encoding="utf-8")) if output is not None else CONSOLE.out
         count = jsonl.export(opened, traces, file, files.enter_context(progress("traces")))
     CONSOLE.note(f"{count} traces")
     return 0
 
 
+def _export_spans(
+    opened: Store, traces: list[Stored], target: str, content: str | None, convention: str | None, step: Step
+) -> int:
+    from llmtest.core.text import amount
+    from llmtest.otel.sending import is_url, send, write_file
+    from llmtest.otel.span_writer import Options
+    from llmtest.tracing.rows import traces_of
+
+    chosen: dict[str, Any] = {"content": content, "convention": convention}
+    options = Options(**{key: value for key, value in chosen.items() if value is not None})
+
+    def each() -> Iterator[Trace]:
+        for number, stored in enumerate(traces, 1):
+            yield from traces_of(opened.load(stored))
+            step(number, len(traces))
+
+    count = send(target, each(), options) if is_url(target) else write_file(Path(target), each(), options)
+    CONSOLE.note(f"{amount(len(traces), 'trace')}, {amount(count, 'span')} -> {target}")
+    return 0
+
+
 def _after(before: int, step: Step) -> Step:
     """Return a step that counts on from what earlier files had."""
-    return lambda done, of, note="": step(before + done, 0, note)
+    return lambda done, of, note="": step(before + done, 0)
+
+
+def _take_in(opened: Store, file: BufferedReader[Any], path: Path, session: str | None, step: Step) -> int:
+    """Write the traces of one file to the store; return how many."""
+    from llmtest.otel import files
+    from llmtest.tracing import jsonl
+
+    with contextlib.ExitStack() as kept:
+        source: Any = file
+        if not file.seekable():  # a pipe: what is recognised by its content is read twice
+            source = kept.enter_context(TemporaryFile())
+            copyfileobj(file, source)
+            source.seek(0)
+        if not files.is_spans(source):
+            lines = jsonl.read_lines(source if source is file else BufferedReader(source))
+            return jsonl.take_in(opened, lines, step, session=session)
+        name = "standard input" if str(path) == "-" else str(path)
+        return files.take_in(opened, source, name, session or path.name.partition(".")[0] or "import", step)
 
 
 def import_(store: Path | None, files: list[Path], session: str | None) -> int:
-    from llmtest.tracing import jsonl
-
     count = 0
-    with open_store(store) as opened, progress("traces") as step:
+    with open_store(store) as opened, progress("traces") as step, masks_of_project(Path.cwd()):
         for path in files:
             with contextlib.nullcontext(CONSOLE.input) if str(path) == "-" else path.open("rb") as file:
-                count += jsonl.take_in(opened, jsonl.read_lines(file), _after(count, step), session=session)
+                count += _take_in(opened, file, path, session, _after(count, step))
     CONSOLE.note(f"{count} traces")
     return 0

@@ -18,7 +18,7 @@ import itertools
 import math
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
 from contextvars import Context, ContextVar
@@ -204,6 +204,11 @@ _main: Final[list[Lane]] = []
 _bookkeeping = threading.RLock()
 
 
+def fresh_numbers() -> Iterator[int]:
+    """Return numbers that no lane of this process has, for lanes that something else tells of."""
+    return _numbers
+
+
 def current() -> Lane:
     """Return the line of control that runs now."""
     return mark()[0]
@@ -214,8 +219,14 @@ def mark() -> Mark:
     return _here(_task())
 
 
+before_tick: Callable[[], None] | None = None
+"""Called before each event. A schedule of threads sets it: another thread may go on there."""
+
+
 def tick() -> Mark:
     """Return the next moment of the line of control that runs now, for an event that order depends on."""
+    if before_tick is not None:
+        before_tick()
     if _undone:
         release_futures()
     task = _task()

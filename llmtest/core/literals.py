@@ -113,6 +113,8 @@ class Line(ABC):
 
     takes_neighbours: ClassVar[bool] = False
     """Whether items that follow one another can fill a `together`; if not, only concurrent ones can, or those of one turn."""
+    only_turns: ClassVar[bool] = False
+    """Whether the items of a group may have come one after the other, so that only those of one turn can fill a `together`."""
 
     @abstractmethod
     def taker(self, element: object) -> Taker:

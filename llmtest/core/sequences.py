@@ -347,7 +347,7 @@ class GroupMatcher:
     def _are_together(self, i: int, chosen: int) -> bool:
         """True if an item is of one turn with each of `chosen` that it is not concurrent with."""
         turn = self.group.turns[i]
-        ordered = (self.group.down[i] | self._up[i]) & chosen
+        ordered = chosen if self.shape.line.only_turns else (self.group.down[i] | self._up[i]) & chosen
         return all(turn is not None and self.group.turns[j] == turn for j in bits(ordered))
 
     def _can_take(self, element: Element, chosen: int, taken: int, whole: bool) -> bool:
@@ -447,6 +447,21 @@ class Tokens(list[Any]):
     def line(self) -> TextLine:
         """Return what a shape is compared with."""
         return TextLine(list(self), has_wildcards=self.has_wildcards)
+
+
+class UnknownTokens(Tokens):
+    """The tokens of a run whose source does not tell them one by one: neither equal to a shape nor different from it."""
+
+    def _has_shape(self, literal: Sequence[object]) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return unequal(f"{self._noun} != {short(other)}") if isinstance(other, list | tuple) else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other)
+
+    __hash__ = None
 
 
 class Names(Tokens):

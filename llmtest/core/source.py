@@ -70,7 +70,7 @@ def program_place() -> str:
     """
     frames = list(_within_test(walk_stack(sys._getframe(1))))
     below = next((number for number, (frame, _) in enumerate(frames) if _name(frame) == "asyncio.events"), None)
-    waiting = () if below is None else _within_test(_waiting_frames())
+    waiting = () if below is None else _within_test(waiting_frames())
     return next(filter(None, (program_line(_past_clients(part)) for part in (frames[:below], waiting, frames[below or 0 :]))), "")
 
 
@@ -78,7 +78,7 @@ def _within_test(frames: Frames) -> Frames:
     return takewhile(lambda at: not is_of(at[0], RUNNERS), frames)
 
 
-def _waiting_frames() -> Iterator[tuple[FrameType, int]]:
+def waiting_frames() -> Iterator[tuple[FrameType, int]]:
     """Yield the frames of the tasks that wait for the current one, innermost first."""
     task = asyncio.current_task()
     while task is not None and (hold := asyncio_state.holder(task)) is not None:

@@ -12,6 +12,7 @@ from itertools import islice
 from traceback import walk_stack
 from types import CodeType, FrameType
 from typing import Final, Literal, cast
+from uuid import UUID
 
 from langchain_core.callbacks import BaseRunManager
 from langchain_core.language_models import BaseLanguageModel
@@ -50,6 +51,13 @@ def about(run: RunManager) -> tuple[Sequence[str], Mapping[str, object]]:
     if run is None:
         return config.get("tags") or (), {**thread, **(config.get("metadata") or {})}
     return run.tags, {**thread, **run.metadata}
+
+
+def run_around() -> UUID | None:
+    """Return the id of the run around this, as the body of a tool gets it for the parent of its own runs; None outside of one."""
+    config = var_child_runnable_config.get()
+    callbacks = config.get("callbacks") if config is not None else None
+    return getattr(callbacks, "parent_run_id", None)
 
 
 _OF_A_HANDLER: Final = frozenset(("handle_event", "ahandle_event"))

@@ -15,17 +15,16 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
-from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool, ToolException
 from langchain_core.utils.pydantic import get_fields
 
 from llmtest import ledger
 from llmtest.errors import LEFT_OPEN, USE_WITH, Violation, ViolationError
 from llmtest.events.words import FrozenDict
+from llmtest.langchain.caller import run_around
 from llmtest.langchain.freezing import freeze
 from llmtest.langchain.tool import ScriptedTool
 from llmtest.scripts.tool_answers import DOCUMENT, ToolAnswer, ToolFailure, as_json
@@ -224,7 +223,10 @@ class _Call:
 
     def stand_in(self) -> BaseTool:
         """Return a copy of the tool that answers in place of its body."""
-        tool, answer, runs_body = self._tool, self._answer, self._runs_body
+        tool, runs_body = self._tool, self._runs_body
+        # A campaign may put a fault in place of the answer.
+        around = tool.__dict__.get(INJECTING)
+        answer = self._answer if around is None else functools.partial(around, self._answer)
         _injected(tool, ())  # LangChain reads it from the real `_run`, and keeps it in the tool
 
         @functools.wraps(tool._run)  # LangChain reads the signature, to see what `_run` wants of it
@@ -248,7 +250,7 @@ class _Call:
         if self._error is not None:
             raise self._error
         assert self._taken is not None
-        self._taken.run_id = _run_id()
+        self._taken.run_id = run_around()
         answer = self._taken.answer
         if answer.failure is not None:
             if answer.failure.type == "ValidationError":
@@ -270,13 +272,6 @@ class _Call:
         if self._tool_call_id is not None:
             fields["tool_call_id"] = self._tool_call_id
         return ToolMessage(content=text, artifact=artifact, **fields)
-
-
-def _run_id() -> UUID | None:
-    """Return the id of the tool run around this: the body gets it as the parent of its own runs."""
-    config = var_child_runnable_config.get()
-    callbacks = config.get("callbacks") if config is not None else None
-    return getattr(callbacks, "parent_run_id", None)
 
 
 def _injected(tool: BaseTool, names: Iterable[str]) -> set[str]:
@@ -303,6 +298,8 @@ def _object_of(value: Any) -> Any:
     return [_object_of(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+INJECTING: Final = "_llmtest_injecting"
+"""The entry of a tool that a campaign stands in for: it runs a body, or a fault in its place."""
 OURS: Final = "_llmtest_made"
 """The attribute of a class that is made for a recorded failure: it is none of the program's."""
 

@@ -99,7 +99,15 @@ def explain_shape(what: str, line: Line, shape: Sequence[object], order: Happens
         if unknown is None:
             return Answer(f"{what} == {list(shape)!r}", True)
         return _handed(Answer(f"{what} == {list(shape)!r}", None, unknown, suspected=True))
-    return _handed(of_shape(what, shape, line, order))
+    lacks = of_shape(what, shape, line, order)
+    if isinstance(line, RunLine) and may_have_another_order(line):
+        lacks = replace(lacks, holds=None, said=f"{lacks.said}; spans do not tell the order of all of them")
+    return _handed(lacks)
+
+
+def may_have_another_order(line: RunLine) -> bool:
+    """True if runs may have come in an order that their source does not tell, so that none of their shapes is excluded."""
+    return line.only_turns and bool(line.groups)
 
 
 def assert_shape(what: str, line: Line, shape: Sequence[object], order: HappensBefore | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import compress, starmap
 from typing import Any, Protocol
@@ -37,6 +37,7 @@ class RuleEvaluator:
     def __init__(self, recording: Judgeable, *, strict: bool = False) -> None:
         self.order = recording.order()
         self.is_open = self.order.is_open
+        self.unknown: Collection[str] = self.order.unknown
         self._strict = strict
         self._is_literal = False
 
@@ -285,4 +286,6 @@ def _unseen(calls: Sequence[UnseenCall]) -> Verdict:
     call = calls[0]
     more = f" and {len(calls) - 1} more" if len(calls) > 1 else ""
     why = f"a call of `{call.double}` from thread {call.thread} at {call.place}{more} was not recorded ({call.cause})"
+    if call.cause == "missing span":
+        why = f"{call.double}{more} is missing in {call.place}"
     return Verdict(None, f"{why}; whether the rule holds of it is not known", suspected=True)

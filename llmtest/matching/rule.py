@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
@@ -18,6 +18,7 @@ from uuid import UUID
 from llmtest.core.masks import show
 from llmtest.core.text import Name
 from llmtest.errors import UnjudgedError
+from llmtest.events.callbacks import ENDINGS, START_KINDS
 from llmtest.events.events import Event, Run
 from llmtest.events.words import Document, Message, Structured, ToolCall
 from llmtest.order.happens_before import Hits
@@ -66,6 +67,8 @@ class RuleContext(Protocol):
 
     @property
     def runs(self) -> Sequence[Run]: ...
+    @property
+    def unknown(self) -> Collection[str]: ...
     def hits(self, which: SelectorLike) -> Hits: ...
     def window(self, one: Hit, hits: Hits, order: OrderOf) -> tuple[int, int]: ...
     def windows(self, ones: Hits, hits: Hits) -> Iterable[tuple[Hit, int, int]]: ...
@@ -95,6 +98,8 @@ class Verdict:
     missing: tuple[str, ...] = ()
     suspected: bool = False
     """Where it cannot be told: whether the rule holds of what is known."""
+    in_any_order: bool = False
+    """Where it is broken: whether that is so in whichever order things came."""
 
 
 HOLDS: Final = Verdict(True)
@@ -132,6 +137,15 @@ class Rule(ABC):
     def watch(self) -> Watch | JointWatch | None:
         """Return what suspects, while the program runs, that the rule is broken for good; None if only the end can tell."""
         return None
+
+    def in_known_order(self, verdict: Verdict, unknown: Collection[str]) -> Verdict:
+        """Return the verdict of the rule where a part of the order of runs is `unknown`.
+
+        A rule that holds was held against each order that is possible. One that is broken may hold in the true order.
+        """
+        if verdict.holds is False and "order" in unknown and not verdict.in_any_order:
+            return Verdict(None, f"{verdict.said}, as far as spans tell the order", verdict.witness)
+        return verdict
 
     def named(self, title: str) -> Self:
         """Return the same rule with a name."""
@@ -334,12 +348,17 @@ class CameFrom(Rule):
             # By cause: a result that was merely recorded earlier may be later in the next run.
             earlier = [source for source in sources if context.before(source, one, "cause")]
             if not any(_holds(leaf, value) for source in earlier for leaf in _leaves(source.output) for value in values):
+                silent = next((source for source in earlier if "output" in source.unknown), None)
+                if silent is not None:
+                    raise UnjudgedError(f"the span of {name_of(silent)} does not tell what it returned")
                 return self._broken(context, one, values, earlier, sources)
         return HOLDS
 
     def _values(self, one: Run) -> list[object]:
-        if self.arg is not None and self.arg not in one.args:
+        if self.arg is not None and self.arg not in one.args and "input" not in one.unknown:
             raise UnjudgedError(f"{name_of(one)} has no argument `{self.arg}`, so it cannot be told where it came from")
+        if "input" in one.unknown:
+            raise UnjudgedError(f"the span of {name_of(one)} does not tell its input, so it cannot be told where it came from")
         given = one.input if self.arg is None else one.args[self.arg]
         values = [leaf for leaf in _leaves(given) if _says_something(leaf)]
         if not values:
@@ -487,13 +506,33 @@ def _inner(rule: Rule) -> str:
     return f"({rule!r})" if isinstance(rule, Joint) else repr(rule)
 
 
+def _as_far_as_known(rule: Rule, verdict: Verdict, unknown: Collection[str]) -> Verdict:
+    """Return the verdict of a rule of runs whose source does not tell all."""
+    kinds = [option.name for which in rule.selectors() for option in which.options() if not option.kinds]
+    if kinds and not all(isinstance(kind, str) and kind in TOLD_BY_SPANS for kind in kinds) and "notes" in unknown:
+        return Verdict(
+            None, "spans do not tell each callback, so whether one fired is not known", suspected=verdict.holds is True
+        )
+    if getattr(rule, "order", "cause") == "recorded":
+        if "clock" not in unknown:
+            return verdict
+        return Verdict(None, "the spans come from several processes, whose clocks make no order", suspected=verdict.holds is True)
+    return rule.in_known_order(verdict, unknown)
+
+
+TOLD_BY_SPANS: Final = frozenset({*START_KINDS, *ENDINGS})
+"""The callbacks that a span tells of: the start and the end of its run."""
+
+
 def judged(rule: Rule, context: RuleContext) -> Verdict:
     """Return the verdict of a rule. `UnjudgedError` becomes the verdict "cannot tell"."""
     try:
         verdict = rule.judge(context)
     except UnjudgedError as missing:
         return Verdict(None, str(missing), suspected=context.holds_literally(rule))
-    if verdict.holds and not isinstance(rule, Joint):  # its parts were asked
+    if verdict.holds is not None and not isinstance(rule, Joint | Not) and context.unknown:  # its parts were asked
+        verdict = _as_far_as_known(rule, verdict, context.unknown)
+    if verdict.holds and not isinstance(rule, Joint):
         # A misspelt name is never found, and so a rule against it would hold for ever.
         unknown = next(filter(None, map(context.unknown_tool, rule.selectors())), None)
         return verdict if unknown is None else Verdict(None, unknown, suspected=True)

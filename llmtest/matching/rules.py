@@ -9,7 +9,7 @@ that the rule is broken for good; it goes by what is recorded, and `judge` has t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, filterfalse
 from typing import Any
@@ -132,7 +132,8 @@ class Before(Rule):
         if not firsts:
             which = _for(self.per, value)
             said = f"{name_of(later)} was called{which}, and there was no {self.first}{which}"
-            return Verdict(False, said, (start_of(later),), context.near(self.first), tool_names(self.first))
+            like = context.near(self.first)
+            return Verdict(False, said, (start_of(later),), like, tool_names(self.first), in_any_order=True)
         close = firsts if self.per is not None else firsts[: context.window(later, context.hits(self.first), self.order)[1]]
         near: Hit | None = None
         for one in close:
@@ -142,7 +143,8 @@ class Before(Rule):
             if near is None and not context.before(later, one, self.order):
                 near = one  # it overlapped
         near = near or firsts[0]
-        return Verdict(False, relation(context, near, later, self.order), events_of(near, later))
+        turned = bool(context.unknown) and all(context.before(later, one, self.order) for one in firsts)
+        return Verdict(False, relation(context, near, later, self.order), events_of(near, later), in_any_order=turned)
 
     def watch(self) -> Watch | None:
         """Suspect the rule when a `second` begins and no `first` has ended."""
@@ -196,12 +198,14 @@ class FollowedBy(Rule):
     def _broken(self, context: RuleContext, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
         # Said first: nothing can follow what never ended, and that is the cause.
         if context.is_open(first):
-            return Verdict(False, f"{name_of(first)} never ended", (start_of(first),))
+            return Verdict(False, f"{name_of(first)} never ended", (start_of(first),), in_any_order=True)
         if not seconds:
             said = f"{name_of(first)} ended{which}, and no {self.second} came{which}"
-            return Verdict(False, said, (end_of(first),), context.near(self.second), tool_names(self.second))
+            close = context.near(self.second)
+            return Verdict(False, said, (end_of(first),), close, tool_names(self.second), in_any_order=True)
         near = next((one for one in reversed(seconds) if not context.before(one, first, self.order)), seconds[-1])
-        return Verdict(False, relation(context, first, near, self.order), events_of(first, near))
+        turned = all(context.before(one, first, self.order) for one in seconds)
+        return Verdict(False, relation(context, first, near, self.order), events_of(first, near), in_any_order=turned)
 
 
 @dataclass(frozen=True, repr=False)
@@ -259,6 +263,9 @@ class Ends(Rule):
 
     def selectors(self) -> Iterator[Selector]:
         yield self.each
+
+    def in_known_order(self, verdict: Verdict, unknown: Collection[str]) -> Verdict:
+        return verdict  # in whichever order things came
 
     def judge(self, context: RuleContext) -> Verdict:
         left = [one for one in context.hits(self.each) if context.is_open(one)]
@@ -527,6 +534,9 @@ class Count(Rule):
         # A call that was not recorded can make too many of them, but never too few.
         return self.most is not None
 
+    def in_known_order(self, verdict: Verdict, unknown: Collection[str]) -> Verdict:
+        return verdict  # in whichever order things came
+
     def judge(self, context: RuleContext) -> Verdict:
         every = context.hits(self.which)
         # The index of an argument counts all values at a look; the groups are made only to say which one is wrong.
@@ -576,6 +586,9 @@ class Only(Rule):
 
     def selectors(self) -> Iterator[Selector]:
         yield from self.which
+
+    def in_known_order(self, verdict: Verdict, unknown: Collection[str]) -> Verdict:
+        return verdict  # in whichever order things came
 
     def judge(self, context: RuleContext) -> Verdict:
         kinds = frozenset().union(*(one.kinds for one in self.which))

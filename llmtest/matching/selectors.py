@@ -131,6 +131,8 @@ class Selector:
             ended = run.ended
             if ended == "open":
                 raise UnjudgedError(f"`{run.name}` has not ended, so what it returns is not known")
+            if ended == "ended" and "output" in run.unknown:
+                raise UnjudgedError(f"the span of `{run.name}` does not tell what it returned")
             given = run.output
             if isinstance(given, Message):
                 return ended == "ended" and any(fits(value, one) for one in (given, given.content, given.text))
@@ -349,6 +351,8 @@ def _has(key: str, expected: object) -> tuple[Callable[[Run], bool], Callable[[R
         args = run.args
         if key in args:
             return fits(expected, args[key])
+        if "input" in run.unknown:
+            raise UnjudgedError(f"the span of `{run.name}` does not tell its arguments")
         # Plain text has no arguments to compare: neither a match nor a miss is certain.
         if not args and run.input:
             raise UnjudgedError(f"`{run.name}` was called with plain text, so it has no argument `{key}`")

@@ -44,6 +44,11 @@ class RunLine(Line):
     def look(self, item: Any) -> Hashable:
         return item.kind, item.name
 
+    @property
+    def only_turns(self) -> bool:  # type: ignore[override]  # of each line by itself
+        """True if the source of the runs does not tell the order of all of them."""
+        return self.order is not None and "order" in self.order.unknown
+
     def likely(self, taker: Taker) -> Iterator[int]:
         # A shape of a long recording asks for a few runs. Found by kind, name and first argument, they are all it looks at.
         for option in cast("Selector", taker).options():

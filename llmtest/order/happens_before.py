@@ -218,6 +218,8 @@ class HappensBefore:
         self._open: set[int] = set()
         self.is_linear = True
         """True if of any two runs one comes before or contains the other."""
+        self.unknown: set[str] = set()
+        """What the source of some run does not tell: see `Run.unknown`."""
         self._home = home_of(roots)
         self._sit(roots)
 
@@ -247,6 +249,8 @@ class HappensBefore:
         self.by_id[run.id] = run
         self.by_name.setdefault((run.kind, run.name), []).append(run)
         self._seats[run] = seat
+        if "unknown" in run.start.payload:
+            self.unknown.update(run.unknown)
         above = self._seats[seat.parent] if seat.parent is not None else None
         first = seat.group[seat.stretch].first
         # Whatever may run beside its parent may run beside it too; of its siblings, only those of its own stretch.

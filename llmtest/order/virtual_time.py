@@ -1,14 +1,16 @@
 """Virtual time: the time of each event of a recording, had answers taken the latencies that their scripts declare.
 
-It is computed when a recording is read, event by event, and costs the program nothing. Only declared latencies pass time. On
-one line of control time never goes back; a task or thread begins when it was spawned; a line that waited for others goes on
-when the last of them was over. Anything not provably ordered counts as concurrent, as in `llmtest.order.siblings`.
+It is computed when a recording is read, event by event, and costs the program nothing. Only declared latencies pass time, and
+what a library would have slept before it tries again. On one line of control time never goes back; a task or thread begins when
+it was spawned; a line that waited for others goes on when the last of them was over. Anything not provably ordered counts as
+concurrent, as in `llmtest.order.siblings`.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,11 +61,15 @@ class _Running:
 class Clock:
     """The virtual time of each event, asked for in recorded order.
 
-    `latencies` are those of the answers of each run; they are known before its first token and its end.
+    `latencies` are those of the answers of each run; they are known before its first token and its end. `pauses` are the waits of
+    lines of control, each known before the next event of its lane: lane, moment and nanoseconds.
     """
 
-    def __init__(self, latencies: Mapping[UUID, Sequence[Latency]]) -> None:
+    def __init__(self, latencies: Mapping[UUID, Sequence[Latency]], pauses: Sequence[tuple[Lane, int, int]] = ()) -> None:
         self._latencies = latencies
+        self._pauses = pauses
+        self._seen = 0
+        self._waits: dict[Lane, deque[tuple[int, int]]] = {}
         self._tracks: dict[Lane | None, _Track] = {None: _Track([0], [0])}
         self._runs: dict[UUID, _Running] = {}
         self._ends: dict[tuple[Hashable, str], dict[Any, int]] = {}
@@ -72,6 +78,7 @@ class Clock:
 
     def at(self, event: Event) -> int:
         """Return the virtual time of the next event, in nanoseconds."""
+        self._read_pauses()
         run = self._runs.get(event.run_id)
         if run is None or event.kind in START_KINDS:  # a program may give one id to run after run
             run = self._begin(event)
@@ -132,7 +139,23 @@ class Clock:
             if other.joined is not None and other.joined <= moment:
                 track.spawned.remove(other)
                 track.reach(other.joined, self._over(other))
+        self._wait(lane, track, moment)
         return track.at(moment)
+
+    def _read_pauses(self) -> None:
+        """Look at the pauses since the last event. The lane of one may have no event of its own."""
+        while self._seen < len(self._pauses):
+            lane, moment, ns = self._pauses[self._seen]
+            self._seen += 1
+            self._waits.setdefault(lane, deque()).append((moment, ns))
+            self._track(lane)
+
+    def _wait(self, lane: Lane | None, track: _Track, until: float) -> None:
+        """Advance a lane by its pauses up to a moment of it."""
+        waits = self._waits.get(lane) if lane is not None and self._waits else None
+        while waits and waits[0][0] <= until:
+            moment, ns = waits.popleft()
+            track.reach(moment, track.at(moment) + ns)
 
     def _track(self, lane: Lane | None) -> _Track:
         """Return the track of a lane; those of the lanes that it comes from are made first."""
@@ -154,7 +177,9 @@ class Clock:
         """Return the time at which a lane, and all that it had waited for, was over."""
         todo, latest = [lane], 0
         while todo:
-            track = self._tracks[todo.pop()]
+            lane = todo.pop()
+            track = self._tracks[lane]
+            self._wait(lane, track, math.inf)
             latest = max(latest, track.times[-1])
             todo += [child for child in track.spawned if child.joined is not None]
         return latest

@@ -7,6 +7,6 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.protocol.run_checks import check as check, cut_streams as cut_streams
+    from llmtest.protocol.run_checks import check as check, cut_streams as cut_streams, rules_of_spans as rules_of_spans
 else:
     __getattr__, __dir__ = exports(__name__)

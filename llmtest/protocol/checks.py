@@ -44,14 +44,16 @@ class Rule:
     words: str
     fix: str
     find: _Find
+    is_of_spans: bool = False
+    """Whether it also applies to runs that spans tell of: to their tool calls, not to the stream of callbacks."""
 
 
 _rules: Final[list[Rule]] = []
 
 
-def _rule(name: str, level: Level, words: str, fix: str) -> Callable[[_Find], _Find]:
+def _rule(name: str, level: Level, words: str, fix: str, *, of_spans: bool = False) -> Callable[[_Find], _Find]:
     def add(find: _Find) -> _Find:
-        _rules.append(Rule(name, level, words, fix, find))
+        _rules.append(Rule(name, level, words, fix, find, of_spans))
         return find
 
     return add
@@ -220,6 +222,10 @@ _CAUSES: Final = {
         "its process was forked meanwhile, and a recording does not reach into it",
         "record in the process that runs it",
     ),
+    "missing span": (
+        "the span is not in the file, or was not sent",
+        "export whole traces: without sampling, and with the spans of each process",
+    ),
     "no callbacks": (
         "it was called past LangChain's callbacks",
         "pass `config` on, call .invoke() and not .generate(), .run() or ._call(), and give no callbacks=[]",
@@ -232,10 +238,14 @@ _CAUSES: Final = {
     "impossible",
     "Every run that starts, and every call that a scripted double gets, while the recording is open is in the recording.",
     "no snapshot or assertion of this recording can see the call",
+    of_spans=True,
 )
 def _unseen(index: Index) -> Iterator[Found]:
     for call, number in Counter(index.unseen).items():
         why, remedy = _CAUSES[call.cause]
+        if call.cause == "missing span":
+            yield Found(f"{call.double} is missing in {call.place}", [], None, (why, remedy))
+            continue
         lines = (f"called at {call.place} in thread `{call.thread}`: {why}", remedy)
         yield Found(f"{amount(number, 'call')} of {call.double} happened that the recording did not see", [], None, lines)
 
@@ -357,10 +367,11 @@ def _time_goes_back(index: Index) -> Iterator[Found]:
 @_rule(
     "tool call without a run",
     "unusual",
-    "In a program that runs tools, each tool call that a model asked for has a tool run with its id, or a reason: the tool"
-    " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed; or the"
+    "In a program that runs tools, each tool call that a model asked for has a tool run with its id, or a reason. The tool"
+    " is unknown, or its arguments are not JSON. The program answered by itself, or was interrupted, cancelled or failed. Or the"
     " call is structured output: an output parser read it, or the model had to call its only tool, which never ran.",
     "run every call of an answer, or answer it with a ToolMessage: providers refuse a call without an answer",
+    of_spans=True,
 )
 def _call_without_a_run(index: Index) -> Iterator[Found]:
     if not index.tools:
@@ -399,6 +410,7 @@ def _is_structured_output(call: ToolCall, life: Life, index: Index) -> bool:
     "unusual",
     "A tool call has one tool run that ends well. A graph that is run again from a checkpoint runs it again.",
     "find the place that runs the tools of one answer twice",
+    of_spans=True,
 )
 def _call_run_twice(index: Index) -> Iterator[Found]:
     twice = {call: done for call, runs in index.tools.items() if len(done := [r for r in runs if r.ended == "ended"]) > 1}

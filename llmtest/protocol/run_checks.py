@@ -52,10 +52,24 @@ def check(recording: Recording) -> list[Broken]:
     >>> check(recording)
     []
 
+    Runs that spans of OpenTelemetry tell of have no callbacks: only the rules about tool calls and missing parts apply to them
+    (`rules_of_spans`).
+
     It does not see whether a handler raised, nor a call that reached no double and no recording.
     """
     index = read(recording)
-    return [_broken(rule, found, index) for rule in RULES for found in rule.find(index)]
+    return [_broken(rule, found, index) for rule in RULES for found in rule.find(index) if _applies(rule, found)]
+
+
+def _applies(rule: Rule, found: Found) -> bool:
+    """True if a rule applies to the runs of a finding. Spans tell of runs, and not of each callback."""
+    starts = [*found.witnesses, *(found.life.starts if found.life is not None else ())]
+    return rule.is_of_spans or not any("unknown" in start.payload for start in starts)
+
+
+def rules_of_spans() -> list[str]:
+    """Return the names of the rules that `check` applies to runs that spans tell of; the others are about callbacks."""
+    return [rule.name for rule in RULES if rule.is_of_spans]
 
 
 def cut_streams(recording: Recording) -> list[Broken]:

@@ -100,6 +100,11 @@ def page_file(config: pytest.Config) -> Path | None:
     return _path(config, "llmtest_html")
 
 
+def coverage_folder(config: pytest.Config) -> Path | None:
+    """Return the folder that `--llmtest-cov-data` names, seen from where pytest was started, or the ini key, from its file."""
+    return _path(config, "llmtest_cov_data")
+
+
 def _path(config: pytest.Config, key: str) -> Path | None:
     said, base = config.getoption(key), config.invocation_params.dir
     if not said:

@@ -12,7 +12,7 @@ import os
 import unittest
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -153,6 +153,10 @@ class Attempt:
         self.recording: Recording | None = None
         self.budget: Budget | None = None
         self.rules: tuple[Any, ...] = ()
+        self.drive: Callable[[Any], Any] = lambda coroutine: coroutine
+        """Drives the coroutine of an async test."""
+        self.is_recorded = False
+        """True if the test is recorded, whatever it asks for."""
         self.cassette: Cassette | None = None
         self._told: dict[str, int] = {}
         self.judge_of_page = PageJudge(self.page, modes, self.place)
@@ -175,7 +179,7 @@ class Attempt:
         self.passed = False
         self.close = self._exits.close
         self._real_models = "allow" if item.get_closest_marker("allow_real_models") else modes["llmtest_real_models"]
-        self._guards = False
+        self._guards = self._passes_backoff = False
         if item.config.getini("llmtest_handler_errors_everywhere"):
             self._watch()
         if item.config.getini("llmtest_real_models_everywhere"):
@@ -202,6 +206,15 @@ class Attempt:
         """The test has opened a recording."""
         self._watch()
         self._guard()
+        self._pass_backoff()
+
+    def _pass_backoff(self) -> None:
+        """From here on, what a library sleeps before it tries again passes in virtual time."""
+        if not self._passes_backoff and self.modes["llmtest_backoff"] != "real":
+            from llmtest.wire.clients import backoff
+
+            self._passes_backoff = True
+            self._exits.enter_context(backoff.virtual())
 
     def _guard(self) -> None:
         """From here on, no request of the test gets to a real model."""
@@ -250,7 +263,8 @@ class Attempt:
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
-        if (self.budget is not None or self.rules or self.cassette is not None) and self.recording is None:
+        wanted = self.is_recorded or self.budget is not None or self.rules or self.cassette is not None
+        if wanted and self.recording is None:
             self._exits.enter_context(self.new_recording())
         if self.cassette is not None and self.recording is not None:
             self.recording.follows_test = True  # a cassette answers the calls of bare threads, too
@@ -259,7 +273,7 @@ class Attempt:
             block.callback(self._end_of_call)
             if self.recording is not None and isinstance(item, pytest.Function):
                 holder, name = _place(item)
-                patch.setattr(holder, name, _wrap(getattr(holder, name), self.inside))
+                patch.setattr(holder, name, _wrap(getattr(holder, name), self))
             elif self.recording is not None:
                 block.enter_context(self.inside())
             yield
@@ -447,6 +461,15 @@ def attempt_of(item: pytest.Item) -> Attempt | None:
     return item.stash.get(ATTEMPT, None)
 
 
+TEST: Final = pytest.StashKey[str]()
+"""The node id of the test that an item with faults belongs to."""
+
+
+def base_id(item: pytest.Item) -> str:
+    """Return the node id of a test, also of an item that runs it with faults: its cassette is the same."""
+    return item.stash.get(TEST, item.nodeid)
+
+
 def prefix(name: str) -> str:
     """Return what makes ids unique over tests; the same in every run, on every worker."""
     return f"{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}_"
@@ -462,20 +485,20 @@ def _place(item: pytest.Function) -> tuple[object, str]:
     return item, "obj"
 
 
-def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., object]:
+def _wrap(function: Callable[..., Any], attempt: Attempt) -> Callable[..., object]:
     """Return `function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
 
     @functools.wraps(function)
     def test(*args: object, **kwargs: object) -> Any:
         __tracebackhide__ = hidden
-        with inside():
+        with attempt.inside():
             return function(*args, **kwargs)
 
     @functools.wraps(function)
     async def async_test(*args: object, **kwargs: object) -> object:
         __tracebackhide__ = hidden
-        with inside():
-            return await function(*args, **kwargs)
+        with attempt.inside():
+            return await attempt.drive(function(*args, **kwargs))
 
     return async_test if inspect.iscoroutinefunction(function) else test
 

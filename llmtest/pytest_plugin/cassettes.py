@@ -28,6 +28,7 @@ from llmtest.core.source import code, is_installed, shown_path
 from llmtest.core.text import amount, did_you_mean, named, names, text_of
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
 from llmtest.pytest_plugin.arguments import pending_folder
+from llmtest.pytest_plugin.attempt import base_id
 from llmtest.scripts import fingerprints
 from llmtest.scripts.tool_answers import ToolAnswer, races, tool_answers
 from llmtest.wire.hosts import PROVIDERS
@@ -386,11 +387,11 @@ def test_of(item: pytest.Item) -> str:
 
     A secret in its parameters has a mask.
     """
-    return table().without_secrets(f"{item.path.name}::{item.nodeid.partition('::')[2]}")
+    return table().without_secrets(f"{item.path.name}::{base_id(item).partition('::')[2]}")
 
 
 def _file_name(item: pytest.Item) -> str:
-    name = item.nodeid.partition("::")[2].replace("::", ".")
+    name = base_id(item).partition("::")[2].replace("::", ".")
     hidden = table().without_secrets(name)
     clean = "".join(character if character.isprintable() and character not in '\\/?*:|"<>' else "-" for character in hidden)
     short = clean.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")

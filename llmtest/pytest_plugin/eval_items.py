@@ -9,6 +9,7 @@ import asyncio
 import functools
 import inspect
 import shlex
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -96,6 +97,7 @@ class CaseItem:
         self.cost: float | None = 0.0
         self.is_over = self._is_checked = False
         self._hash = case.hash
+        self._lock = threading.Lock()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -279,9 +281,10 @@ class CaseItem:
             self._case.weight,
         )
         self._session.write(self.head.test, result)
-        self._count(result)
-        self.tokens.update(input_tokens=counts.input_tokens, output_tokens=counts.output_tokens, requests=counts.requests)
-        self.cost = None if self.cost is None or cost is None else self.cost + cost
+        with self._lock:  # repeats end on several threads
+            self._count(result)
+            self.tokens.update(input_tokens=counts.input_tokens, output_tokens=counts.output_tokens, requests=counts.requests)
+            self.cost = None if self.cost is None or cost is None else self.cost + cost
         return result, why
 
     def _cost(self, calls: list[ModelCall]) -> tuple[float | None, str]:

@@ -466,7 +466,7 @@ def _failed_lines(cases: list[_Case]) -> list[str]:
     failed = sorted((case for case in cases if case.passed < case.total), key=lambda case: case.passed / case.total)
     lines = [f"  {case.id}: {case.total - case.passed:,} of {case.total:,} failed: {case.why}" for case in failed[:MAX_CASES]]
     more = len(failed) - MAX_CASES
-    return [*lines, f"  and {amount(more, 'case')} more with failed runs"] if more > 0 else lines
+    return [*lines, f"  and {amount(more, 'more case')} with failed runs"] if more > 0 else lines
 
 
 def terminal_of(config: pytest.Config) -> TextIO | None:

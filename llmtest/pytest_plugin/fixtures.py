@@ -109,6 +109,21 @@ def scripted_server() -> Iterator[Callable[..., ScriptedServer]]:
 
 
 @pytest.fixture
+def real_backoff() -> Iterator[None]:
+    """Lets libraries sleep for real before they try again, for this test: their back-off is what it tests.
+
+        @pytest.mark.usefixtures("real_backoff")
+        def test_a_retry_waits(llm_recording): ...
+
+    In other recorded tests it passes in virtual time. docs/reference/campaigns.md lists which libraries are meant.
+    """
+    from llmtest.wire.clients import backoff
+
+    with backoff.real():
+        yield
+
+
+@pytest.fixture
 def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> SnapshotAssertion:
     """The tree that was accepted last, from `__snapshots__/<test file>/<test>.tree`. The test is recorded.
 

@@ -64,6 +64,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     item.stash[ATTEMPT] = item.session.stash[_running] = attempt = Attempt(item, item.config.stash[MODES])
     yield
     attempt.set_up = True
+    markers.check_campaigns(item)
     attempt.judge_of_page.waived = markers.waived(item)
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
@@ -98,6 +99,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         evals_of(metafunc.config).generate(metafunc, marks)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
+    """Add to a test with the marker `llm_faults` an item for each fault; look at those with `llm_interleave`."""
+    made = yield
+    items = made if isinstance(made, list) else [made]
+    functions = [item for item in items if isinstance(item, pytest.Function)]
+    interleaved = [item for item in functions if item.get_closest_marker("llm_interleave") is not None]
+    if interleaved:
+        from llmtest.pytest_plugin import interleavings
+
+        for item in interleaved:
+            interleavings.check_marker(item)
+            interleavings.open_plugin(item.config)
+    if any(item.get_closest_marker("llm_faults") is not None for item in functions):
+        from llmtest.pytest_plugin.fault_items import with_faults
+
+        return [each for item in items for each in with_faults(item)]
+    return made
+
+
 class CassettesFirst:
     """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup.
 
@@ -124,6 +145,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if cassette is not None and not attempt.page.violations:
         cassette.trim()
     attempt.page.violations += markers.judge_rules((*markers.suite_rules(item.config), *attempt.rules), attempt.page.recordings)
+    attempt.page.violations += markers.judge_invariants(item.config, attempt.page.recordings)
     attempt.judge(item)
     if cassette is not None and (found := cassette.compare()):
         fail(found)

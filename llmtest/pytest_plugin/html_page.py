@@ -59,6 +59,7 @@ class HtmlPage:
         self._path = path
         self._attempt_at = attempt_at
         self._rows: dict[str, _Row] = {}
+        self._faults: list[pytest.TestReport] = []
         self._told = ""
 
     # where a test runs
@@ -100,6 +101,8 @@ class HtmlPage:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self._is_worker:
             return
+        if hasattr(report, "llmtest_fault"):
+            self._faults.append(report)
         found = vars(report).pop(_SENT, None)  # plugins that write reports to files need not write this
         if str(report.outcome) == "rerun":  # of pytest-rerunfailures: the next attempt begins anew
             self._rows.pop(report.nodeid, None)
@@ -123,6 +126,7 @@ class HtmlPage:
         if self._is_worker or session.config.option.collectonly:
             return
         cases = [Case(name, row.status, row.cause, row.seconds, row.detail) for name, row in self._rows.items()]
+        cases += self._matrices()
         shown = self._path.relative_to(Path.cwd()) if self._path.is_relative_to(Path.cwd()) else self._path
         report = report_folder(session.config)
         try:
@@ -133,6 +137,17 @@ class HtmlPage:
             self._told = f"llmtest: the page was not written: {error}"
         else:
             self._told = f"llmtest: {shown} has the traces of {amount(len(cases), 'test')} ({size / 1e6:.1f} MB)"
+
+    def _matrices(self) -> Iterator[Case]:
+        """Yield a row for each test with faults: what came of each of them."""
+        if not self._faults:
+            return
+        from llmtest.pytest_plugin.fault_items import matrices
+
+        for test, matrix in matrices(self._faults).items():
+            status: Status = "failed" if matrix.failed else "passed"
+            name = f"{test} with faults"
+            yield Case(name, status, matrix.summary(), detail=detail(name, [], notes=str(matrix).splitlines()))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._told:

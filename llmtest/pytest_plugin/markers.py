@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unittest
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -17,6 +18,9 @@ HELP: Final = (
     "the most that the model calls of a test may spend (llmtest)",
     "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded",
     "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol",
+    "llm_faults(*, kinds=None, survives=None, effects=(), invariants=(), max_tokens=None, pairs=False): "
+    "runs the test once more for every fault at every call of a model, a tool or a retriever (llmtest)",
+    "llm_interleave(*, runs=200, seed=0, bound=None): runs a test again under other orders of its tasks or threads (llmtest)",
     "llm_cassette(*, tools=(), models=(), max_age_days=None): the models of the test answer from its cassette, which "
     "--llmtest-record records; tools= answer from it too (llmtest)",
     "llm_eval(*, dataset, at_least, repeats=10, confidence=0.95, method='exact', scorers=(), max_cost=None, concurrency=8, "
@@ -122,6 +126,13 @@ def rules_of(item: pytest.Item) -> tuple[Rule, ...]:
     return tuple(rule for mark in marks for rule in mark.args)
 
 
+def check_campaigns(item: pytest.Item) -> None:
+    """Fail a test whose marker could have no effect: pytest makes the items of a `unittest.TestCase` in another way."""
+    marker = next((name for name in ("llm_faults", "llm_interleave") if item.get_closest_marker(name) is not None), None)
+    if marker is not None and getattr(item, "cls", None) is not None and issubclass(item.cls, unittest.TestCase):  # type: ignore[attr-defined]
+        pytest.fail(f"the marker {marker} is for test functions, and not for those of a unittest.TestCase", pytrace=False)
+
+
 def judge_rules(rules: tuple[Rule, ...], recordings: list[Recording]) -> list[Violation]:
     """Return what the rules of the suite and of the test's markers find in each recording of the test."""
     if not rules or not recordings:
@@ -131,3 +142,13 @@ def judge_rules(rules: tuple[Rule, ...], recordings: list[Recording]) -> list[Vi
 
     broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer.holds]
     return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]
+
+
+def judge_invariants(config: pytest.Config, recordings: list[Recording]) -> list[Violation]:
+    """Return what breaks the invariants of the ini key in each recording of the test."""
+    chosen = config.getini("llmtest_invariants")
+    if not chosen or not recordings:
+        return []
+    from llmtest.campaigns.invariants import broken_invariants
+
+    return [violation for recording in recordings for violation in broken_invariants(recording, chosen)]

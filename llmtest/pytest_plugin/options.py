@@ -30,8 +30,10 @@ REAL_MODELS: Final = ("error", "warn", "allow")
 RECORD: Final = ("none", "once", "new", "rewrite", "verify")
 FRAMES: Final = ("folded", "all")
 CI: Final = ("auto", "off")
+BACKOFF: Final = ("virtual", "real")
 STALE: Final = ("fail", "warn", "ignore")
 UNDECIDED: Final = ("fail", "pass")
+CONTEXTS: Final = ("none", "test")
 PAGE: Final = "llmtest-report.html"
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
@@ -111,9 +113,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
     parser.addini("llmtest_follow", follow, default="context")
+    otel = "every recording takes the spans of OpenTelemetry of its test too, as record(otel=True) does"
+    parser.addini("llmtest_otel", otel, type="bool", default=False)
     ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
     group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
     parser.addini("llmtest_ci", ci, default="auto")
+    backoff = "what libraries sleep before they try again, in recorded tests: it passes in virtual time (virtual, the default), "
+    backoff += "or for real"
+    group.addoption("--llmtest-backoff", choices=BACKOFF, help=f"{backoff}; ini: llmtest_backoff")
+    parser.addini("llmtest_backoff", backoff, default="virtual")
+    matrix = "write what came of each fault of the marker llm_faults to this file: a table where it ends in .md, else JSON"
+    group.addoption("--llmtest-matrix", metavar="FILE", help=matrix)
+    shuffle = "run each recorded async test once under another order of its tasks than asyncio's, chosen by a seed"
+    group.addoption("--llmtest-shuffle", nargs="?", const="random", metavar="SEED", help=f"{shuffle}; by default a random one")
+    schedule = "run the chosen tests under one schedule, which a failure of llm_interleave or of --llmtest-shuffle has printed"
+    group.addoption("--llmtest-schedule", metavar="WORD", help=schedule)
+    invariants = "what must be true of every recording, one a line: repeated tool call, empty search, swallowed error, "
+    invariants += "answer cut by length, empty answer"
+    parser.addini("llmtest_invariants", invariants, type="linelist", default=[])
     report = "write a report to this folder, to be uploaded by a job of CI: results, pending snapshots, summary, kept traces"
     group.addoption("--llmtest-report", metavar="FOLDER", help=f"{report}; ini: llmtest_report")
     parser.addini("llmtest_report", report, default="")
@@ -121,8 +138,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_failures", failures, type="bool", default=True)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
+    _add_coverage_options(group, parser)
     rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
     parser.addini("llmtest_rules", rules, type="linelist", default=[])
+
+
+def _add_coverage_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None:
+    cov = "report which nodes, edges, tools, arguments, outcomes, ... of the programs under test no test has seen; with "
+    cov += "`module:object`, of this program only; may be given several times"
+    group.addoption("--llmtest-cov", nargs="?", const="", action="append", metavar="OBJECT", help=f"{cov}; ini: llmtest_cov")
+    parser.addini("llmtest_cov", "programs whose behaviour is covered, one a line: `module:object`", type="linelist", default=[])
+    report = "how coverage is reported: term (the default), term-missing, html, json, xml, lcov or markdown, with `:FILE` for "
+    report += "another file than llmtest-coverage.*; may be given several times"
+    group.addoption("--llmtest-cov-report", action="append", metavar="TYPE", help=f"{report}; ini: llmtest_cov_report")
+    parser.addini("llmtest_cov_report", f"{report}, one a line", type="linelist", default=[])
+    least = "fail if less than so many percent are covered: 90 of all items, or by kind: nodes=100,tools=90"
+    group.addoption("--llmtest-cov-fail-under", metavar="N", help=f"{least}; ini: llmtest_cov_fail_under")
+    parser.addini("llmtest_cov_fail_under", least, default="")
+    context = "keep which test hit what (test), or not (none, the default)"
+    group.addoption("--llmtest-cov-context", choices=CONTEXTS, help=f"{context}; ini: llmtest_cov_context")
+    parser.addini("llmtest_cov_context", context, default="none")
+    folder = "the folder of the coverage files, one for each worker: .llmtest/coverage by default"
+    group.addoption("--llmtest-cov-data", metavar="FOLDER", help=f"{folder}; ini: llmtest_cov_data")
+    parser.addini("llmtest_cov_data", folder, default="")
+    exclude = "items that do not count, one a line: `PATTERN because REASON`"
+    parser.addini("llmtest_cov_exclude", exclude, type="linelist", default=[])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -135,7 +175,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in markers.HELP:
         config.addinivalue_line("markers", marker)
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
-    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES, "llmtest_ci": CI}
+    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES, "llmtest_ci": CI, "llmtest_backoff": BACKOFF}
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)
@@ -156,9 +196,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SessionResults(config), "llmtest-results")
     _open_evals(config)
     _open_page(config)
+    _open_coverage(config)
+    _open_schedules(config)
     _follow(config)
+    _take_spans(config)
     _open_stale(config)
     _check_kinds(config)
+    _check_invariants(config)
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
@@ -214,6 +258,26 @@ def _open_evals(config: pytest.Config) -> None:
         config.pluginmanager.register(Live(), "llmtest-live")
 
 
+def _open_coverage(config: pytest.Config) -> None:
+    if not (config.getoption("llmtest_cov") or config.getini("llmtest_cov")) or ELSEWHERE in os.environ:
+        return
+    context = _mode(config, "llmtest_cov_context", CONTEXTS)
+    from llmtest.pytest_plugin.coverage import open_coverage
+
+    open_coverage(config, has_tests=context == "test")
+
+
+def _open_schedules(config: pytest.Config) -> None:
+    if config.getoption("llmtest_schedule") is not None or config.getoption("llmtest_shuffle") is not None:
+        from llmtest.errors import CampaignError
+        from llmtest.pytest_plugin import interleavings
+
+        try:
+            interleavings.open_plugin(config)
+        except CampaignError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
 def _follow(config: pytest.Config) -> None:
     told = config.getini("llmtest_follow")
     if told not in ("context", "test"):
@@ -223,6 +287,14 @@ def _follow(config: pytest.Config) -> None:
 
         config.add_cleanup(functools.partial(setattr, membership, "follow", membership.follow))
         membership.follow = "test"
+
+
+def _take_spans(config: pytest.Config) -> None:
+    if config.getini("llmtest_otel"):
+        from llmtest.recording.recording import Recording
+
+        config.add_cleanup(functools.partial(setattr, Recording, "takes_spans", Recording.takes_spans))
+        Recording.takes_spans = True
 
 
 def _open_stale(config: pytest.Config) -> None:
@@ -249,6 +321,18 @@ def _check_kinds(config: pytest.Config) -> None:
             known_kinds(kinds, "the ini key llmtest_snapshot_only")
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+def _check_invariants(config: pytest.Config) -> None:
+    chosen = config.getini("llmtest_invariants")
+    if chosen:
+        from llmtest.campaigns.invariants import check_invariants
+        from llmtest.errors import CampaignError
+
+        try:
+            check_invariants(chosen)
+        except CampaignError as error:
+            raise pytest.UsageError(f"the ini key llmtest_invariants: {error}") from None
 
 
 def _open_masks(config: pytest.Config) -> None:

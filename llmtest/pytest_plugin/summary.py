@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    faults = _reports(terminalreporter, "llmtest_fault")
+    if faults:
+        _summarize_faults(terminalreporter, config, faults)
     if config.get_verbosity() < -1 or terminalreporter.no_summary:
         return
+    _summarize_orders(terminalreporter)
     _summarize_tokens(terminalreporter)
     _summarize_unusual(terminalreporter)
     _summarize_pending(terminalreporter)
@@ -107,3 +111,34 @@ def _suite_line(total: dict[str, int], tests: int) -> str:
     words += [f"{total['unreported']:,} without usage"] if total["unreported"] else []
     words += [f"{total['cached']:,} more from the cache"] if total["cached"] else []
     return "; ".join([f"llmtest: {tokens} in {calls}", *words])
+
+
+def _summarize_faults(terminalreporter: TerminalReporter, config: pytest.Config, reports: list[Any]) -> None:
+    """Show the matrix of each test with faults, and write them to the file that is asked for."""
+    from llmtest.pytest_plugin.fault_items import matrices, write_matrices
+
+    found = matrices(reports)
+    if config.get_verbosity() >= -1 and not terminalreporter.no_summary:
+        terminalreporter.write_sep("=", "llmtest: faults")
+        for test, matrix in found.items():
+            terminalreporter.write_line(test, bold=True)
+            terminalreporter.write_line(f"{matrix}\n")
+    if config.getoption("llmtest_matrix"):
+        path = config.invocation_params.dir / config.getoption("llmtest_matrix")
+        write_matrices(found, path)
+        terminalreporter.write_line(f"llmtest: the outcomes of all faults: {path}")
+
+
+def _summarize_orders(terminalreporter: TerminalReporter) -> None:
+    """Say how many schedules each test with `llm_interleave` has run under, and the seed of shuffled tests."""
+    reports = _reports(terminalreporter, "llmtest_orders")
+    if reports:
+        terminalreporter.write_sep("=", "llmtest: orders")
+    for report in sorted(reports, key=lambda report: report.nodeid):
+        terminalreporter.write_line(f"{report.nodeid}: {report.llmtest_orders}")
+    shuffled = _reports(terminalreporter, "llmtest_shuffle")
+    for seed in sorted({report.llmtest_shuffle for report in shuffled}):
+        from llmtest.core.text import amount
+
+        number = sum(report.llmtest_shuffle == seed for report in shuffled)
+        terminalreporter.write_line(f"llmtest: shuffled {amount(number, 'test')} with --llmtest-shuffle={seed}")

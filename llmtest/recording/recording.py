@@ -10,13 +10,14 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast, get_args, overload
 from uuid import UUID
 
 from llmtest import ledger
 from llmtest.capture.blocks import Block, RawEvent
-from llmtest.core.sequences import Tokens
+from llmtest.core.sequences import Tokens, UnknownTokens
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, did_you_mean, names
 from llmtest.errors import USE_WITH, Violation
@@ -64,8 +65,13 @@ class Recording(Block, Sequence[Event]):
 
     word = "record"
 
-    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, rules: Sequence[Rule] = (), otel: object = None) -> None:
         super().__init__()
+        otel = self.takes_spans if otel is None else otel
+        self.takes_spans = bool(otel)
+        if otel:
+            # A package below this one, as the other sources are.
+            import_module("llmtest.otel.collecting").attach(otel)
         self._raw: list[RawEvent] = []
         self.rules = tuple(rules)
         """What it must obey while it is open, and when its block ends."""
@@ -159,7 +165,7 @@ class Recording(Block, Sequence[Event]):
         with self._lock:
             for number in range(len(self._events), len(self._raw)):
                 event = self.event_of(self._raw[number], number)
-                self._events.append(self._timed(event) if self.latencies else event)
+                self._events.append(self._timed(event) if self.latencies or self.pauses else event)
             return self._events
 
     def event_of(self, raw: RawEvent, number: int) -> Event:
@@ -181,7 +187,7 @@ class Recording(Block, Sequence[Event]):
         if self._clock is None:
             from llmtest.order.virtual_time import Clock
 
-            self._clock = Clock(self.latencies)
+            self._clock = Clock(self.latencies, self.pauses)
             for earlier in self._events:
                 self._clock.at(earlier)
         object.__setattr__(event, "virtual_ns", self._clock.at(event))  # nobody has seen it yet
@@ -249,6 +255,8 @@ class Recording(Block, Sequence[Event]):
     @property
     def tokens(self) -> Tokens:
         """The streamed tokens of all models, one model run after the other."""
+        if any("tokens" in run.unknown for run in self.models):
+            return UnknownTokens()
         return Tokens(token for run in self.models for token in run.tokens)
 
     def tags(self, tag: str) -> Runs:
@@ -322,8 +330,9 @@ class Recording(Block, Sequence[Event]):
 
     @property
     def took_s(self) -> float:
-        """How long everything together took, in seconds of virtual time: only by the latencies of scripts, such as
-        `say(..., ttft_s=0.8)`. What comes for certain after something begins when that was over; the rest is side by side."""
+        """How long everything together took, in seconds of virtual time: by the latencies of scripts, such as
+        `say(..., ttft_s=0.8)`, and by back-off: what a library would have slept before it tries again. What comes for certain
+        after something begins when that was over; the rest is side by side."""
         return max((event.virtual_ns for event in self), default=0) / 1e9
 
     def run(self, name: str) -> Run:
@@ -445,7 +454,7 @@ def _refuse_name(item: object) -> None:
         )
 
 
-def record(*, rules: Sequence[Rule] = ()) -> Recording:
+def record(*, rules: Sequence[Rule] = (), otel: object = None) -> Recording:
     """Record every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
 
     A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
@@ -467,9 +476,15 @@ def record(*, rules: Sequence[Rule] = ()) -> Recording:
     good does not run, but raises a `ViolationError`, and so does every tool, model and retriever of this recording that starts
     later. The other rules are judged when a `with` block ends, which raises what is broken, also what the program swallowed.
 
+    With `otel=True` it also takes the spans of OpenTelemetry that start inside the block: those of pydantic-ai, openai-agents and
+    other frameworks, as runs. `otel` may also be the `TracerProvider` of the program. The runs of a trace are there when its
+    outermost span has ended. Spans of instrumentations of LangChain are left out: callbacks tell of the same runs. The ini key
+    `llmtest_otel` does it in every test.
+
     Raises:
         TypeError: `rules` has something that is no rule.
+        OtelError: `otel` is no provider, or the packages of OpenTelemetry are not installed.
 
     It does not see models that are called without LangChain's callback system.
     """
-    return Recording(rules)
+    return Recording(rules, otel)

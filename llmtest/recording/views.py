@@ -89,10 +89,13 @@ class Runs(Sequence[Run]):
         return asserts.has_shape(self._line(), shape)
 
     def _lacks_shape(self, shape: Sequence[object]) -> bool:
-        """True if the runs have not a shape, and no name in it seems to be misspelt."""
+        """True if the runs have not a shape, whatever their order, and no name in it seems to be misspelt."""
         from llmtest.matching import asserts
 
-        return not self._has_shape(shape) and asserts.misspelt(self._line(), shape, optional=False) is None
+        line = self._line()
+        if self._has_shape(shape) or asserts.may_have_another_order(line):
+            return False
+        return asserts.misspelt(line, shape, optional=False) is None
 
     def __contains__(self, item: object) -> bool:
         return bool(self._places(item))

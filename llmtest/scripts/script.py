@@ -239,6 +239,12 @@ class Script(StepGroup):
         for queue in self._queues:
             queue.index = len(queue.steps)
 
+    def owe_nothing(self) -> None:
+        """Take all steps as served, and recorded requests as asked: the program was given a fault, and went another way."""
+        self.waive_steps()
+        with self._lock:
+            self._answered, self._stale = [], {}
+
     def serve(self, request: Request) -> Step:
         """Claim the next step for `request`.
 

@@ -53,7 +53,7 @@ def line(store: Store, trace: Stored) -> str:
     lanes, messages, events = store.parts(trace)
     head = {"llmtest": FORMAT, "session": trace.session, "root": trace.root, "inside": trace.inside}
     try:
-        parts = {"lanes": _list(lanes), "messages": _list(messages), "events": _list(_event(row) for row in events)}
+        parts = {"lanes": _list(lanes), "messages": _list(messages), "events": _list(event_text(row) for row in events)}
         text = f"{json.dumps(head)[:-1]}, {', '.join([f'{json.dumps(name)}: {part}' for name, part in parts.items()])}}}"
         json.loads(text)  # a damaged row would make a line that cannot be imported
     except (ValueError, TypeError, RecursionError) as error:
@@ -62,7 +62,8 @@ def line(store: Store, trace: Stored) -> str:
     return text
 
 
-def _event(row: Iterable[Any]) -> str:
+def event_text(row: Iterable[Any]) -> str:
+    """Return the row of an event as JSON, without its number."""
     _, kind, run, parent, *when, about, payload = row
     ids = (str(UUID(bytes=run)), str(UUID(bytes=parent)) if parent is not None else None)
     return f"{json.dumps([kind, *ids, *when])[:-1]}, {about if about is not None else 'null'}, {payload}]"
@@ -117,8 +118,8 @@ def _read(text: str, number: int) -> tuple[str, Rows]:
         found = json.loads(text)
         version = found["llmtest"]
         if version == FORMAT:
-            _check_depth(found)
-            _check_references(found["messages"])
+            check_depth(found)
+            check_references(found["messages"])
             return _session(found), _rows_of(found)
     except Exception as error:  # whatever is wrong in a line that any program may have written
         cause = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
@@ -137,7 +138,7 @@ def _session(found: Mapping[str, object]) -> str:
 
 def _rows_of(found: Mapping[str, Any]) -> Rows:
     lanes, messages = ([json.dumps(part) for part in found[name]] for name in ("lanes", "messages"))
-    recording = revived(int(found["inside"]), lanes, messages, list(_rows(found["events"])))
+    recording = revived(int(found["inside"]), lanes, (messages, [event_row(n, row) for n, row in enumerate(found["events"])]))
     events = [*recording, *recording.late_events]
     made = rows(Trace(UUID(found["root"]), events, len(recording), recording.latencies, recording.unseen_calls))
     if max((depth for _, depth, *_ in made.runs), default=0) > MAX_RUN_DEPTH:
@@ -147,16 +148,21 @@ def _rows_of(found: Mapping[str, Any]) -> Rows:
     return made
 
 
-def _rows(events: Iterable[Any]) -> Iterator[tuple[object, ...]]:
-    for number, (kind, run, parent, *when, about, payload) in enumerate(events):
-        if not all(part is None or abs(part) < 1 << 63 for part in when):
-            raise ValueError(f"event {number} has a number of more than 64 bits")
-        ids = (UUID(run).bytes, UUID(parent).bytes if parent is not None else None)
-        about_text = json.dumps(about) if about is not None else None
-        yield (number, kind, *ids, *when, about_text, json.dumps(payload))
+def event_row(number: int, found: Sequence[Any]) -> tuple[object, ...]:
+    """Return the row that `event_text` wrote, as it is read from JSON.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is no such row.
+    """
+    kind, run, parent, *when, about, payload = found
+    if not all(part is None or abs(part) < 1 << 63 for part in when):
+        raise ValueError(f"event {number} has a number of more than 64 bits")
+    ids = (UUID(run).bytes, UUID(parent).bytes if parent is not None else None)
+    return (number, kind, *ids, *when, json.dumps(about) if about is not None else None, json.dumps(payload))
 
 
-def _check_depth(value: object) -> None:
+def check_depth(value: object) -> None:
+    """Raise ValueError for values that are nested too deep."""
     level, depth = [value], 0
     while level:
         depth += 1
@@ -169,7 +175,7 @@ def _inner(value: object) -> Iterable[object]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _check_references(messages: Sequence[object]) -> None:
+def check_references(messages: Sequence[object]) -> None:
     """Raise ValueError for messages that hold themselves, or so many others that no text of them would end."""
     inner = {number: list(_references(message)) for number, message in enumerate(messages)}
     counts: dict[int, int] = {}

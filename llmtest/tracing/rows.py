@@ -110,33 +110,34 @@ class Rows:
 def rows(trace: Trace) -> Rows:
     """Return the rows of a trace, with secrets masked."""
     writer = Writer()
-    hidden = hide_split_secrets(trace.events)
-    abouts = _abouts(trace, writer)
-    events = [
-        _event_row(number, event, abouts.get(number), writer.payload(hidden.get(number, event.payload)))
-        for number, event in enumerate(trace.events)
-    ]
+    events = [*event_rows(trace, writer, enumerate(trace.events), hide_split_secrets(trace.events))]
     _, roots = build_runs(trace.events)
     lines = [(number, *row) for number, row in enumerate(row for root in roots for row in _run_rows(root))]
-    lanes = [(lane.number, json.dumps(_facts(lane))) for lane in _lanes(trace)]
+    lanes = [(lane.number, facts) for lane, facts in lane_facts(trace.events, births=bool(trace.latencies))]
     root = next((run for run in roots if run.id == trace.root), None)
     return Rows(_summary(trace, root, lines), lines, lanes, list(enumerate(writer.messages)), events)
 
 
-def _abouts(trace: Trace, writer: Writer) -> dict[int, str]:
-    """Return what is known of each run beside its payload, by the number of its start.
+def event_rows(
+    trace: Trace, writer: Writer, events: Iterable[tuple[int, Event]], hidden: Mapping[int, FrozenDict]
+) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of some events of a trace, each with its number there. `hidden` are payloads to write in place of others."""
+    for number, event in events:
+        about = _about(trace, number, event, writer) if event.kind in START_KINDS else None
+        yield _event_row(number, event, about, writer.payload(hidden.get(number, event.payload)))
+
+
+def _about(trace: Trace, number: int, event: Event, writer: Writer) -> str:
+    """Return what is known of a run beside its payload.
 
     A list: name, tags, metadata, the latencies of its answers, and with the first run the calls that the recording did not
     see: without them, a rule of the loaded trace would hold where the recording cannot tell.
     """
-    abouts: dict[int, str] = {}
-    for number, event in enumerate(trace.events):
-        if event.kind in START_KINDS:
-            unseen = [] if abouts else [[getattr(call, name) for name in UNSEEN_FIELDS] for call in trace.unseen]
-            latencies = [list(latency) for latency in trace.latencies.get(event.run_id, ())]
-            more = [latencies, unseen] if unseen else [latencies] if latencies else []
-            abouts[number] = writer.value([event.name, list(event.tags), event.metadata, *more])
-    return abouts
+    is_first = trace.unseen and number == next(n for n, one in enumerate(trace.events) if one.kind in START_KINDS)
+    unseen = [[getattr(call, name) for name in UNSEEN_FIELDS] for call in trace.unseen] if is_first else []
+    latencies = [list(latency) for latency in trace.latencies.get(event.run_id, ())]
+    more = [latencies, unseen] if unseen else [latencies] if latencies else []
+    return writer.value([event.name, list(event.tags), event.metadata, *more])
 
 
 def _event_row(number: int, event: Event, about: str | None, payload: str) -> tuple[object, ...]:
@@ -197,15 +198,18 @@ _FACTS: Final = ("number", "thread", "thread_id", "task", "attach", "joined")
 """The fields of a lane that order needs; see `llmtest.concurrency.lanes`."""
 
 
-def _lanes(trace: Trace) -> list[Lane]:
-    """Return the lanes of a trace and the lanes that these were spawned from. Virtual time also needs the marks of births."""
+def lane_facts(events: Iterable[Event], *, births: bool) -> Iterator[tuple[Lane, str]]:
+    """Yield the lanes of some events and the lanes that these were spawned from, each with its facts as JSON.
+
+    Virtual time also needs the marks of births.
+    """
     found: dict[int, Lane] = {}
-    todo = list(dict.fromkeys(event.lane for event in trace.events))
+    todo = list(dict.fromkeys(event.lane for event in events))
     for lane in todo:  # grows while it is read
         if lane is not None and lane.number not in found:
             found[lane.number] = lane
-            todo += [lane.parent, lane.born[0] if lane.born is not None and trace.latencies else None]
-    return list(found.values())
+            todo += [lane.parent, lane.born[0] if lane.born is not None and births else None]
+            yield lane, json.dumps(_facts(lane))
 
 
 def _facts(lane: Lane) -> dict[str, object]:
@@ -235,24 +239,32 @@ def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
 # -- back
 
 
-def revived(
-    inside: int, lanes: Iterable[str], messages: Sequence[str], events: Iterable[Sequence[object]], *, place: str = ""
-) -> Recording:
-    """Return the recording that rows describe: `lanes` as facts, `events` as their columns without the trace.
+Part = tuple[Sequence[str], Iterable[Sequence[object]]]
+"""Messages, and the events that refer to them."""
+
+
+def revived(inside: int, lanes: Iterable[str], *parts: Part, place: str = "") -> Recording:
+    """Return the recording that rows describe: `lanes` as facts, the events of each part as their columns without the trace.
 
     Payloads are decoded when they are first read.
 
     Raises:
         StoreError: here or at that reading, a row is damaged. The message is `place` and which row.
     """
-    reader = Reader(messages)
     known = _read_row(f"{place}lanes", lambda: _lanes_from(json.loads(facts) for facts in lanes))
     recording = Recording()
-    for row in events:
+    for reader, row in _in_order(parts):
         where = f"{place}event {row[0]}"
         recording._raw.append(_read_row(where, partial(_raw_from, row, reader, known, recording, where)))
     recording._closed, recording._closed_at = True, max(0, min(inside, len(recording._raw)))
     return recording
+
+
+def _in_order(parts: Sequence[Part]) -> Iterable[tuple[Reader, Sequence[Any]]]:
+    """Return the events of all parts by their numbers, each with the reader of its part."""
+    readers = [(Reader(messages), events) for messages, events in parts]
+    found = ((reader, row) for reader, events in readers for row in events)
+    return found if len(parts) == 1 else sorted(found, key=lambda pair: pair[1][0])
 
 
 T = TypeVar("T")

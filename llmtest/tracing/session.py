@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
-from llmtest.errors import StoreError
+from llmtest.errors import OtelError, StoreError
 from llmtest.events.callbacks import ENDINGS, START_KINDS
 from llmtest.recording.recording import Recording
 from llmtest.tracing.rows import Rows, Splitter, rows
@@ -47,10 +48,12 @@ class Session:
     the file. It is always truthy.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, export: object = None) -> None:
         self.name = name
         self.store = place()
         self.recording: Recording = _TracedRecording()
+        self.export: Any = _live(export) if export is not None else _live_of_environment()
+        """What sends its finished traces to a backend, with the counts of what was sent and lost; None without one."""
 
     def __bool__(self) -> bool:
         return True
@@ -80,13 +83,16 @@ class Session:
         return traced
 
 
-def tracing_enabled(session: str = DEFAULT) -> Session:
+def tracing_enabled(session: str = DEFAULT, *, export: object = None) -> Session:
     """Write every run that starts inside the block to the trace store, under the name of a session. Yield a `Session`.
 
     Its `recording` equals that of `record()`: the same rule says which run belongs to it. An existing session of that name
     grows. Each root run is one trace, in the store at most 0.2 s after it has ended, and always when
     `llmtest.tracing.flush()` has returned; the rest is written at the end of the process. The file is
     `.llmtest/traces.sqlite`, or the one that `LLMTEST_STORE` names. Secrets are masked in it.
+
+    `export` also sends each finished trace to a backend, by OTLP over HTTP in the background: a URL, or an
+    `llmtest.otel.live(URL, Options(...))`, which says how much spans tell. `LLMTEST_OTLP_ENDPOINT` does it for the whole process.
 
     Works as `with`, as `async with`, and as a decorator of functions and generators, sync and async; may be nested, in which
     case both sessions get the run. Thread-safe and task-safe. A store that cannot be written is one warning of the logger
@@ -101,9 +107,44 @@ def tracing_enabled(session: str = DEFAULT) -> Session:
     [['on_chat_model_start', 'on_llm_end']]
     >>> del os.environ["LLMTEST_STORE"]
 
+    Raises:
+        OtelError: `export` is no URL, or the packages of OpenTelemetry are not installed.
+
     It does not trace runs that started before the block; `LLMTEST_TRACING=true` traces the whole process.
     """
-    return Session(session)
+    return Session(session, export)
+
+
+_exports: Final[dict[int, Any]] = {}
+"""The live exports of this process, by identity. They are closed at its end."""
+
+
+def _live(target: object, **options: str) -> Any:
+    """Return the live export to a URL, or `target` itself if it is one. A package below this one makes it."""
+    otel = import_module("llmtest.otel.sending")
+    export = otel.live(target, otel.Options(**options) if options else None)
+    for known in [key for key, other in _exports.items() if other.is_closed]:
+        del _exports[known]
+    _exports[id(export)] = export
+    return export
+
+
+def _live_of_environment() -> Any:
+    """Return the live export that the environment asks for; None without one, or if it cannot be: that is one warning."""
+    url = os.environ.get("LLMTEST_OTLP_ENDPOINT")
+    if not url:
+        return None
+    named = {"content": "LLMTEST_OTLP_CONTENT", "convention": "LLMTEST_OTLP_CONVENTION"}
+    try:
+        return _live(url, **{key: os.environ[name] for key, name in named.items() if os.environ.get(name)})
+    except OtelError as error:
+        if url not in _refused:
+            _refused.add(url)
+            _log.warning("LLMTEST_OTLP_ENDPOINT: %s\n  no trace is exported; the program goes on", error)
+        return None
+
+
+_refused: Final[set[str]] = set()
 
 
 def whole_process() -> Recording:
@@ -125,15 +166,21 @@ def flush() -> None:
 def load_traces(session: str, *, store: Path | str | None = None) -> list[Recording]:
     """Return the traces of a session as recordings, one for each root run, in the order in which they started.
 
-    `session` is its name, or the key of one trace as `llmtest show` prints it. `store` is the file, by default the one that
-    this process writes. Everything that this process has traced so far is written first. Shapes, rules, snapshots and
-    `llmtest.protocol.check` work on them as on recordings that were never stored.
+    `session` is its name, or the key of one trace as `llmtest show` prints it; or the path of a file: JSON lines of
+    `llmtest export`, OTLP (JSON or protobuf), or an export of LangSmith, Langfuse or Jaeger, plain or gzip. What spans do not
+    tell is unknown (`Run.unknown`). `store` is the file of the store, by default the one that this process writes. Everything
+    that this process has traced so far is written first. Shapes, rules, snapshots and `llmtest.protocol.check` work on them as on
+    recordings that were never stored.
 
     Raises:
-        StoreError: there is no such session or trace (the message has the nearest name), or the file cannot be read.
+        StoreError: there is no such session or trace (the message has the nearest name), or the store cannot be read.
+        OtelError: the file has no traces, or is damaged; the message has the place.
 
     It does not restore masked values.
     """
+    if store is None and Path(session).is_file():
+        files = import_module("llmtest.otel.files")  # a package below this one: it reads files of other tools
+        return list(files.load(Path(session)))
     flush()
     with Store(Path(store) if store is not None else place()) as opened:
         return [opened.load(trace) for trace in opened.find(session)]
@@ -152,6 +199,7 @@ class Tracked:
         self._open: dict[UUID, set[UUID]] = {}
         self._dirty: dict[UUID, None] = {}
         self._written: set[UUID] = set()
+        self._exported: set[UUID] = set()
         self._foreign: set[UUID] = set()
 
     def due(self, *, everything: bool) -> list[UUID]:
@@ -176,11 +224,15 @@ class Tracked:
         running = self._open[root]
         return not running or (root not in self._written and (closed or root not in running))
 
-    def rows(self, root: UUID) -> Rows:
-        """Return the rows of a trace, and count it as written."""
+    def rows(self, root: UUID, *, everything: bool = False) -> Rows:
+        """Return the rows of a trace, and count it as written. A trace that is over goes to the live export, once."""
         self._dirty.pop(root)
         self._written.add(root)
-        return rows(self._parts.trace(root))
+        trace = self._parts.trace(root)
+        if self.session.export is not None and root not in self._exported and (everything or not self._open[root]):
+            self._exported.add(root)
+            self.session.export.put(trace)
+        return rows(trace)
 
     @property
     def over(self) -> bool:
@@ -234,7 +286,7 @@ class _Writer:
             for tracked in list(self._tracked):
                 roots = tracked.due(everything=everything)
                 if roots:
-                    self._write(tracked, roots)
+                    self._write(tracked, roots, everything)
                 if tracked.over:
                     self._tracked.remove(tracked)
             if self._tracked:
@@ -242,10 +294,12 @@ class _Writer:
             if all(tracked.idle for tracked in self._tracked):
                 self._close()
 
-    def _write(self, tracked: Tracked, roots: Iterable[UUID]) -> None:
+    def _write(self, tracked: Tracked, roots: Iterable[UUID], everything: bool) -> None:
         session = tracked.session
+        # An open trace is exported only when nothing more can come: a span is sent once.
+        last = everything and session.recording.closed
         try:
-            traces = [tracked.rows(root) for root in roots]
+            traces = [tracked.rows(root, everything=last) for root in roots]
             self._stores.setdefault(session.store, Store(session.store)).write(session.name, traces)
         except StoreError as error:
             self._warn(session, str(error))
@@ -282,4 +336,12 @@ def _forked() -> None:
 
 with suppress(AttributeError):  # Windows has no fork
     os.register_at_fork(after_in_child=_forked)
-atexit.register(flush)
+
+
+def _at_exit() -> None:
+    flush()
+    for export in _exports.values():
+        export.close()
+
+
+atexit.register(_at_exit)

@@ -244,7 +244,9 @@ class Store:
 
     def load(self, trace: Stored) -> Recording:
         """Return a trace as a recording. A damaged row may show only when the recording is read."""
-        return revived(trace.inside, *self.parts(trace), place=f"the trace store {self.path} is damaged: trace {trace.key}, ")
+        lanes, messages, events = self.parts(trace)
+        place = f"the trace store {self.path} is damaged: trace {trace.key}, "
+        return revived(trace.inside, lanes, (messages, events), place=place)
 
     def parts(self, trace: Stored) -> tuple[list[str], list[str], list[Sequence[object]]]:
         """Return the facts of the lanes of a trace, its messages, and the columns of its events."""

@@ -49,7 +49,7 @@ def _graph(graph: int, steps: Mapping[int, Sequence[int]], names: Sequence[str])
     path = sorted(steps.items())
     layers = [list(dict.fromkeys(names[run] for run in runs)) for _, runs in path]
     edges = _edges([[START], *layers, [END]])
-    nodes = _placed(layers)
+    nodes = placed(layers)
     runs_of = {name: [run for _, runs in path for run in runs if names[run] == name] for name in nodes}
     return {
         "run": graph,
@@ -84,9 +84,9 @@ _TIP: Final = [
 
 
 def _arrow(a: tuple[int, int], b: tuple[int, int], count: int) -> list[Any]:
-    curve, x, y = _curve(a, b)
+    line, x, y = curve(a, b)
     label = [["text", {"class": "count", "x": x, "y": y}, f"×{count}"]] if count > 1 else []
-    return [["path", {"d": curve, "marker-end": "url(#tip)"}], *label]
+    return [["path", {"d": line, "marker-end": "url(#tip)"}], *label]
 
 
 def _box(name: str, x: int, y: int, runs: Sequence[int]) -> list[Any]:
@@ -107,7 +107,7 @@ def _edges(layers: Sequence[Sequence[str]]) -> dict[tuple[str, str], int]:
     return edges
 
 
-def _placed(layers: Sequence[Sequence[str]]) -> dict[str, tuple[int, int]]:
+def placed(layers: Sequence[Sequence[str]]) -> dict[str, tuple[int, int]]:
     """Return the place of each node: in the row of the step in which it ran first."""
     rows: list[list[str]] = [[START]]
     seen = {START}
@@ -124,7 +124,7 @@ def _placed(layers: Sequence[Sequence[str]]) -> dict[str, tuple[int, int]]:
     }
 
 
-def _curve(a: tuple[int, int], b: tuple[int, int]) -> tuple[str, int, int]:
+def curve(a: tuple[int, int], b: tuple[int, int]) -> tuple[str, int, int]:
     """Return an edge as a path of SVG, and the place of its label: straight down, around the left side past other rows, or
     around the right side if it leads back."""
     (x, y), (to_x, to_y) = a, b
@@ -135,21 +135,21 @@ def _curve(a: tuple[int, int], b: tuple[int, int]) -> tuple[str, int, int]:
     if to_y > y:
         start, end = (x + WIDTH // 2, y + HEIGHT), (to_x + WIDTH // 2, to_y - 5)
         bend = (end[1] - start[1]) // 2
-        curve = f"M{start[0]} {start[1]}C{start[0]} {start[1] + bend} {end[0]} {end[1] - bend} {end[0]} {end[1]}"
-        return curve, (start[0] + end[0]) // 2 + 5, (start[1] + end[1]) // 2
+        line = f"M{start[0]} {start[1]}C{start[0]} {start[1] + bend} {end[0]} {end[1] - bend} {end[0]} {end[1]}"
+        return line, (start[0] + end[0]) // 2 + 5, (start[1] + end[1]) // 2
     start, end = (x + WIDTH, y + HEIGHT // 2 - 5), (to_x + WIDTH + 5, to_y + HEIGHT // 2 + 5)
     right = max(start[0], end[0]) + 2 * _MARGIN
-    curve = f"M{start[0]} {start[1]}C{right} {start[1]} {right} {end[1]} {end[0]} {end[1]}"
-    return curve, right - _MARGIN // 2, (start[1] + end[1]) // 2
+    line = f"M{start[0]} {start[1]}C{right} {start[1]} {right} {end[1]} {end[0]} {end[1]}"
+    return line, right - _MARGIN // 2, (start[1] + end[1]) // 2
 
 
 def _mermaid(edges: Mapping[tuple[str, str], int]) -> str:
     """Return the graph in the language of mermaid. Names of nodes are quoted, so that they can be anything."""
     ids = {name: f"n{number}" for number, name in enumerate(dict.fromkeys(name for pair in edges for name in pair))}
-    boxes = [f'  {key}["{_quoted(name)}"]' for name, key in ids.items()]
+    boxes = [f'  {key}["{quoted(name)}"]' for name, key in ids.items()]
     arrows = [f"  {ids[a]} -->{f'|{count}|' if count > 1 else ''} {ids[b]}" for (a, b), count in edges.items()]
     return "\n".join(["graph TD", *boxes, *arrows])
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return name.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\n", " ")

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from llmtest import ledger
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import capped, clip, did_you_mean, names
-from llmtest.errors import LEFT_OPEN, USE_WITH, ScriptError, Violation, ViolationError
+from llmtest.errors import LEFT_OPEN, USE_WITH, ScriptError, Violation, ViolationError, fails_test
 from llmtest.events.events import Latency
 from llmtest.scripts.requests import KeyedSteps, On, Request
 from llmtest.scripts.script import Script
@@ -288,7 +288,7 @@ class ScriptedServer:
     def _failed(self, came: _Arrival, entry: Entry, error: BaseException) -> HttpAnswer:
         """The function of a `respond` step raised. Its failed assertions are on the ledger already."""
         text = f"{entry.step} raised {type(error).__name__}: {error}"
-        if isinstance(error, AssertionError) or type(error).__module__ == "_pytest.outcomes":
+        if fails_test(error):
             return refusal(came.api, text, 500)
         return self._violate(came, 500, "failed respond", text)
 

@@ -40,7 +40,7 @@ def test_help_names_every_command(capsys, monkeypatch):
     with pytest.raises(SystemExit, match=r"^0$"):
         commands.main(["--help"])
 
-    words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
+    words = "run a real agent as a test, then change one tool argument and see the test notice; no key, no network"
     assert f"demo      {words}" in capsys.readouterr().out.replace("demo        ", "demo      ")
 
 
@@ -52,6 +52,7 @@ def test_without_a_command_the_help_is_shown(capsys):
 
     assert capsys.readouterr().out == alone
     assert alone.startswith("usage: llmtest [-h] [--version] COMMAND ...\n")
+    assert alone.endswith("\nDocumentation: https://llmtest.github.io/llmtest/\n")
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,11 @@ def test_the_command_is_installed_and_runs_the_demo(demo_run):
 
     first, _, second = run.stdout.partition("2. One thing changes: the model calls the tool with another argument.")
     assert (run.returncode, run.stderr) == (0, "")
-    assert "2 passed" in first
-    assert is_part(tree("test_agent/test_agent_uses_the_calculator"), first.splitlines())
-    assert is_part(tree("test_react_agent/test_callback_guide"), first.splitlines())
-    assert len(re.findall(r"^tokens: \d+ in, \d+ out$", first, re.MULTILINE)) == 2
-    assert "1 failed" in second
+    assert "1 passed" in first
+    assert len(run.stdout.splitlines()) < 60
+    assert is_part(tree("test_agent/test_agent_uses_the_calculator")[: demo.TREE_LINES], first.splitlines())
+    assert "E   AssertionError: snapshot differs: tool argument expression" in second
+    assert run.stdout.splitlines()[-1] == f"How to go on: {demo.NEXT}"
     assert "\x1b" not in run.stdout
     assert list(folder.iterdir()) == []
 

@@ -62,22 +62,40 @@ def test_a_test_that_notices_the_change_is_a_success(tmp_path, capsys):
 
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    change = lines.index("--- test_agent.py")
+    change = lines.index("2. One thing changes: the model calls the tool with another argument.")
     assert (code, err) == (0, "")
-    assert lines[change : change + 5] == [
-        "--- test_agent.py",
-        "+++ test_agent.py",
-        "@@ -7 +7 @@",
+    assert lines[change + 1 : change + 3] == [
         '-    assert call("calculator", expression="2 ** 0.235") == "2 ** 0.235"',
         '+    assert call("calculator", expression="3 ** 0.235") == "2 ** 0.235"',
     ]
     assert [line for line in lines if line.startswith("$ ")] == [
-        "$ pytest -q --llmtest-trees=all",
-        "$ pytest -q --tb=short -o verbosity_assertions=2 test_agent.py",
+        "$ pytest -q",
+        "$ pytest -q -q --tb=short -rN -o verbosity_assertions=2 test_agent.py",
     ]
     assert any(line.startswith("1 passed in ") for line in lines[:change])
-    assert any(line.startswith("1 failed in ") for line in lines[change:])
-    assert lines[-1] == f"The tests are in {folder}: copy one, put your agent in, and change what the model says."
+    assert any(line.startswith("E   ") for line in lines[change:])
+    assert lines[-2:] == [
+        f"The test is in {folder}: copy it, put your agent in, and change what the model says.",
+        "How to go on: https://llmtest.github.io/llmtest/learn/",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(2, ["line 1", "line 2"]), (14, [*(f"line {n}" for n in range(1, 14)), "  … 1 more line"])],
+    ids=["a short tree", "a long tree"],
+)
+def test_the_beginning_of_each_tree_is_shown(tmp_path, capsys, size, shown):
+    folder = folder_of(tmp_path, NOTICES)
+    tree = folder / "__snapshots__" / "test_agent" / "test_agent.tree"
+    tree.parent.mkdir(parents=True)
+    tree.write_text("# llmtest tree v1\n" + "".join(f"line {n}\n" for n in range(1, size + 1)), "utf-8")
+
+    assert demo.run(folder, needs=()) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index("__snapshots__/test_agent/test_agent.tree") + 1
+    assert lines[first : lines.index("", first)] == shown
 
 
 def test_the_folder_is_left_as_it_was_and_nothing_else_is_left(tmp_path, monkeypatch):
@@ -130,7 +148,7 @@ def test_a_first_run_that_fails_is_a_failure(tmp_path, capsys):
 
     assert code == 1
     assert capsys.readouterr().err == (
-        "llmtest demo: the tests should have passed, but pytest ended with exit code 1 (see above)\n"
+        "llmtest demo: the test should have passed, but pytest ended with exit code 1 (see above)\n"
     )
 
 

@@ -62,3 +62,54 @@ def test_import_counts_the_traces_of_all_files(tmp_path, monkeypatch, capsys):
 
     assert steps == [(1, 0), (2, 0)]
     assert capsys.readouterr().err == "2 traces\n"
+
+
+def test_spans_go_to_a_file_and_come_back(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with record() as recording, open_store(tmp_path / "one.sqlite") as store:
+        ScriptedChatModel("Hello").invoke("hi")
+        recording.close()
+        store.keep("a", [recording])
+    export = ["export", "--store", str(tmp_path / "one.sqlite"), "--otlp", "a.json.gz"]
+
+    assert commands.main([*export, "--content", "exact", "--convention", "openinference"]) == 0
+    assert capsys.readouterr().err == "1 trace, 1 span -> a.json.gz\n"
+    for more, session in ((["--session", "b"], "b"), ([], "a")):
+        assert commands.main(["import", "--store", str(tmp_path / "two.sqlite"), "a.json.gz", *more]) == 0
+        with open_store(tmp_path / "two.sqlite") as store:
+            (trace,) = store.traces(session)
+            assert store.load(trace).kinds == recording.kinds
+
+
+def test_spans_come_from_a_pipe(tmp_path, monkeypatch, capsys):
+    import io
+    import sys
+
+    from llmtest.otel import spans_of
+    from llmtest.otel.otlp import write_json
+
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+    with record() as recording:
+        ScriptedChatModel("Hello").invoke("hi")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(write_json(spans_of(recording)).encode())))
+
+    assert commands.main(["import", "--store", str(tmp_path / "s.sqlite"), "-"]) == 0
+    assert capsys.readouterr().err == "1 traces\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--content", "exact"], "--content and --convention are about spans; say where these go: --otlp FILE|URL"),
+        (["--otlp", "x.json", "-o", "y"], "--otlp says where spans go, and -o where JSON lines go; name one of them"),
+        (["--otlp", "x.json", "--content", "al"], "`content` of spans is not 'al'; it is one of none, messages, exact"),
+        (["--otlp", "http://"], "spans are sent to a URL, http://host:4318 or https://host/v1/traces; got 'http://'"),
+    ],
+)
+def test_wrong_options_of_an_export(more, why, tmp_path, capsys):
+    assert commands.main(["export", "--store", str(tmp_path / "s.sqlite"), *more]) == 2
+
+    assert capsys.readouterr().err == f"llmtest export: {why}\n"

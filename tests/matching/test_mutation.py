@@ -92,7 +92,7 @@ def test_kinds_and_rules_notice_what_is_dropped_or_doubled() -> None:
 @pytest.mark.parametrize(
     ("examples", "most"),
     [
-        (("demo", "test_langgraph_graph.py", "test_streaming.py"), 1_000),
+        (("demo", "test_react_agent.py", "test_langgraph_graph.py", "test_streaming.py"), 1_000),
         (("callback_guide",), 9),
         pytest.param(("callback_guide",), 1_000, marks=pytest.mark.soak),
     ],

@@ -630,3 +630,64 @@ def test_what_runs_cost_is_told(suite):
     assert outcome.counts == {"passed": 2}
     assert "  2 cases in 30 runs: 2 pass; 3,000,000 tokens in 30 model calls; $3" in outcome.text
     assert {repeat.cost for repeat in results(suite)["test_it.py::test_it"].repeats} == {0.1}
+
+
+# -- what ends an item
+
+
+def test_an_async_test_that_skips_itself_is_skipped(suite):
+    outcome = suite.run(
+        HEAD + "@evaluate()\nasync def test_it(case):\n    await asyncio.sleep(0)\n    pytest.skip('not today')\n", "-rs"
+    )
+
+    assert outcome.counts == {"skipped": 1}
+    assert "not today" in outcome.text
+
+
+def test_an_async_test_that_ends_from_outside_counts_no_run(suite):
+    """The loop of another plugin may cancel it."""
+    outcome = suite.run(
+        HEAD
+        + """
+@pytest.mark.asyncio
+@evaluate(concurrency=2)
+async def test_it(case):
+    runs.append(1)
+    if len(runs) == 1:
+        for task in asyncio.all_tasks():
+            task.cancel()
+    await asyncio.sleep(1)
+"""
+    )
+
+    assert outcome.counts == {"failed": 1}
+    assert results(suite)["test_it.py::test_it"].total == 0
+
+
+@pytest.mark.parametrize("kind", ["", "async "])
+def test_a_test_with_a_cassette_may_skip_itself(suite, monkeypatch, kind):
+    monkeypatch.delenv("CI", raising=False)
+    outcome = suite.run(
+        HEAD + f"@pytest.mark.llm_cassette\n@evaluate()\n{kind}def test_it(case):\n    pytest.skip('not today')\n",
+        "--llmtest-record=once",
+    )
+
+    assert outcome.counts == {"skipped": 1}
+
+
+def test_traces_that_cannot_be_kept_are_told_and_fail_nothing(suite, monkeypatch):
+    (suite.path / "folder").mkdir()
+    monkeypatch.setenv("LLMTEST_STORE", str(suite.path / "folder"))
+    outcome = suite.run(
+        HEAD
+        + """
+@evaluate(repeats=20, at_least=.1)
+def test_it(case):
+    runs.append(1)
+    ScriptedChatModel("a").invoke("hi")
+    assert len(runs) > 3
+"""
+    )
+
+    assert outcome.counts == {"passed": 1}
+    assert "the traces of some runs were not kept: the trace store " in outcome.part("evaluation")

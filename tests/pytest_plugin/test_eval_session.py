@@ -599,3 +599,47 @@ def test_the_folder_of_results_is_named(suite):
 
     (session,) = sessions(suite)
     assert f"results: {Path('.llmtest/evals') / session.name}" in outcome.text
+
+
+# -- results that cannot be read
+
+
+def test_a_plan_reads_past_results_that_cannot_be_read(suite):
+    folder = suite.path / ".llmtest" / "evals" / "99990101"
+    folder.mkdir(parents=True)
+    (folder / "main.jsonl").write_text("{\n")
+    (folder.parent / "99990102").mkdir()
+
+    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), "--llmtest-eval-plan")
+
+    assert "= 30 runs, of unknown cost" in outcome.text
+
+
+def test_a_session_whose_results_cannot_be_read_does_not_go_on(suite):
+    folder = suite.path / ".llmtest" / "evals" / "99990101"
+    folder.mkdir(parents=True)
+    (folder / "main.jsonl").write_text("{\n")
+
+    outcome = suite.run(HEAD + COUNTED.format(at_least=0.8), "--llmtest-resume")
+
+    assert outcome.counts == {"error": 3}
+    assert "99990101/main.jsonl:1: the line is not JSON" in outcome.text
+
+
+def test_many_cases_with_failed_runs_are_told_in_a_few_lines(suite):
+    outcome = suite.run(
+        HEAD
+        + """
+@pytest.mark.llm_eval(dataset=dataset(12), repeats=1, at_least=.5)
+def test_it(case):
+    assert False, f"no {case.id}"
+"""
+    )
+
+    assert outcome.counts == {"undecided": 12, "failed": 1}
+    lines = outcome.part("test_it").splitlines()
+    assert lines[0].startswith("fail: 0 of 12 passed")
+    assert lines[2:] == [
+        *(f"  c{number}: 1 of 1 failed: no c{number}" for number in range(8)),
+        "  and 4 more cases with failed runs",
+    ]

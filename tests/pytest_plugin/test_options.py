@@ -91,3 +91,22 @@ def test_help_names_every_option_and_ini_key(suite):
     assert "--llmtest-trees={failed,all,off}" in text
     assert "llmtest_trees (string):" in text
     assert "llmtest_langsmith (bool):" in text
+
+
+SPANS = """
+from opentelemetry import trace
+
+def test_it(llm_recording):
+    with trace.get_tracer("mine").start_as_current_span("x", attributes={"gen_ai.tool.name": "x"}):
+        pass
+    assert llm_recording.tools == EXPECTED
+"""
+
+
+@pytest.mark.parametrize(("options", "expected"), [(("-o", "llmtest_otel=true"), ["x"]), ((), [])])
+def test_every_recording_takes_spans_where_that_is_configured(options, expected, pytester):
+    pytester.makepyfile(SPANS.replace("EXPECTED", repr(expected)))
+
+    result = pytester.runpytest_subprocess(*options)  # a process of its own has a global tracer provider of its own
+
+    result.assert_outcomes(passed=1)

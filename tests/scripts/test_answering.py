@@ -86,13 +86,20 @@ def test_a_failed_assertion_of_a_function_is_on_the_ledger_and_no_other_error_is
     def wrong(request: Request) -> str:
         raise AssertionError("not what I wanted")
 
+    def failing(request: Request) -> str:
+        pytest.fail("not what I wanted")
+
+    def skipping(request: Request) -> str:
+        pytest.skip("not here")
+
     def broken(request: Request) -> str:
         raise KeyError("k")
 
-    for function, kind in ((wrong, AssertionError), (broken, KeyError)):
+    told = [(wrong, AssertionError), (failing, pytest.fail.Exception)]
+    for function, kind in [*told, (skipping, pytest.skip.Exception), (broken, KeyError)]:
         with pytest.raises(kind):
             Echo(respond(function)).ask()
-    assert [violation.code for violation in page.take()] == ["failed respond"]
+    assert [violation.code for violation in page.take()] == ["failed respond"] * len(told)
 
 
 def test_a_violation_within_a_function_is_told_once(page: Ledger) -> None:

@@ -27,6 +27,14 @@ HOOKS: Final[dict[str, str | Patcher]] = {
     "google.genai._api_client": "llmtest.wire.clients.genai",
     "grpc": "llmtest.wire.clients.addresses",
     "socket": "llmtest.wire.clients.addresses",
+    **dict.fromkeys(
+        (
+            *("tenacity.nap", "tenacity.asyncio", "langgraph.pregel._retry", "openai._base_client", "anthropic._base_client"),
+            *("langchain_core.rate_limiters", "langchain.agents.middleware.model_retry"),
+            "langchain.agents.middleware.tool_retry",
+        ),
+        "llmtest.wire.clients.backoff",
+    ),
 }
 """The modules of clients, and what patches them: a module of ours, which is imported only then, or a function.
 

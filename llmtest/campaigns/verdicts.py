@@ -1,0 +1,297 @@
+"""Whether a program survives a fault: the outcome, why, and what shows it in the recording."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from llmtest.campaigns.calls import Call, arguments_of, calls_of, said
+from llmtest.campaigns.injection import ConsumerLeftError, EndlessError, Injection, effects_twice
+from llmtest.campaigns.invariants import broken_invariants, check_invariants, final_answer
+from llmtest.campaigns.kinds import Done, Fault, Interrupted
+from llmtest.core.masks import publish, show
+from llmtest.core.text import amount, did_you_mean, names, times
+from llmtest.errors import CampaignError, Violation, fails_test, violations_in
+from llmtest.events.callbacks import MODELS
+from llmtest.events.events import Event, Run
+from llmtest.events.words import Message
+from llmtest.protocol import run_checks
+from llmtest.recording.recording import Recording
+
+Outcome = Literal["recovered", "declared error", "wrong and silent", "crash", "hang", "not exposed", "cannot tell"]
+"""How a program ended under a fault.
+
+`recovered`: it did what it should. `declared error`: it raised an error that `survives=` allows. `wrong and silent`: no error,
+but an assertion or an invariant is broken. `crash`: any other error. `hang`: it would never have ended. `not exposed`: the fault
+did not come, or changed nothing. `cannot tell`: the script has no answer for what the program does after the fault.
+"""
+
+SURVIVED: Final = frozenset[Outcome]({"recovered", "declared error"})
+FAILED: Final = frozenset[Outcome]({"wrong and silent", "crash", "hang", "cannot tell"})
+SAME_ANSWER: Final = "same answer"
+EFFECTS_TAG: Final = "effects"
+"""The tag of a tool that has effects, beside those that `effects=` names."""
+_NO_STEP: Final = frozenset({"unexpected call", "unexpected prompt", "unexpected input", "unexpected query"})
+_UNSAID: Final = "script error"
+"""The code of the violation of a step that an API has no words for, such as arguments that are no JSON."""
+_HELD: Final = frozenset({"gate never released", "no answer"})
+"""The codes of the violations of a call that nothing would ever have answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """What a program must do under a fault. Made by `survival`."""
+
+    same_answer: bool = False
+    errors: tuple[type[BaseException], ...] = ()
+    predicates: tuple[Callable[[Recording], object], ...] = ()
+    effects: tuple[str, ...] = ()
+    invariants: tuple[str, ...] = ()
+    max_tokens: int | None = None
+
+    @property
+    def replaces_assertions(self) -> bool:
+        """True if it says itself what a right answer is, so that the assertions of the test do not count."""
+        return self.same_answer or bool(self.predicates)
+
+
+def survival(
+    survives: object = None,
+    *,
+    effects: str | Iterable[str] = (),
+    invariants: Iterable[str] = (),
+    max_tokens: int | None = None,
+) -> Survival:
+    """Return what a program must do. `survives` is one of `"same answer"`, a class of errors, a predicate, or a list of them.
+
+    Raises:
+        CampaignError: `survives` is something else, or an invariant is unknown.
+    """
+    given = survives if isinstance(survives, list | tuple) else [] if survives is None else [survives]
+    for item in given:
+        if item != SAME_ANSWER and not callable(item):
+            hint = did_you_mean(str(item), [SAME_ANSWER])
+            raise CampaignError(f'survives= is "{SAME_ANSWER}", a class of errors or a function; got {item!r}{hint}')
+    errors = tuple(item for item in given if isinstance(item, type) and issubclass(item, BaseException))
+    predicates = tuple(item for item in given if callable(item) and item not in errors)
+    named = (effects,) if isinstance(effects, str) else tuple(effects) if isinstance(effects, Iterable) else ()
+    if not all(isinstance(name, str) for name in named) or (effects and not named):
+        raise CampaignError(f"effects= is a list of the names of tools; got {effects!r}")
+    return Survival(SAME_ANSWER in given, errors, predicates, named, check_invariants(invariants), max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """The run without faults: its calls, the names of those that cannot have a fault, and its answers."""
+
+    calls: tuple[Call, ...]
+    holes: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    moments: Mapping[str, int] = field(default_factory=dict)
+    """How many moments of each kind could have a fault of the program itself."""
+
+    @property
+    def max_calls(self) -> int:
+        """How many calls a run with a fault may make before it is stopped as endless."""
+        return CALLS_FACTOR * (len(self.calls) + len(self.holes)) + CALLS_MORE
+
+
+CALLS_FACTOR: Final = 4
+CALLS_MORE: Final = 20
+"""A run that makes more than `CALLS_FACTOR` times the calls of the clean run, and `CALLS_MORE` more, is endless."""
+
+
+def clean_run(recording: Recording, injection: Injection) -> Clean:
+    """Return what is known of the run without faults."""
+    reached = injection.reached
+    calls = calls_of(recording)
+    holes = tuple(call.label for call in calls if call.key not in reached)
+    moments = dict(sorted(injection.moments.items()))
+    return Clean(tuple(call for call in calls if call.key in reached), holes, answers_of(recording), moments)
+
+
+def injection_of(recording: Recording, faults: Sequence[Fault], clean: Clean | None) -> Injection:
+    """Return the injection of a run with faults, or of the run without, which is `clean`'s."""
+    return Injection(recording) if clean is None else Injection(recording, faults, clean.max_calls, clean.calls)
+
+
+def answers_of(recording: Recording) -> tuple[str, ...]:
+    """Return the final answer of each root run, as a text without ids and times."""
+    from llmtest.core.masks import table
+
+    shown = (str(final_answer(root)) for root in recording.roots)
+    return tuple(table().volatile.sub(lambda found: f"<{found.lastgroup}>", text) for text in shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a run with faults, why in one line, and the events that show it."""
+
+    faults: tuple[Fault, ...]
+    outcome: Outcome
+    why: str = ""
+    witness: tuple[Event, ...] = ()
+    deviations: tuple[str, ...] = ()
+    """The known deviations of LangChain and LangGraph that the run has met: names of docs/reference/protocol.md."""
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def survived(self) -> bool:
+        return self.outcome in SURVIVED
+
+    @property
+    def name(self) -> str:
+        return " and ".join(map(str, self.faults))
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.name}" + (f": {self.why}" if self.why else "")
+
+
+def judge(
+    faults: Sequence[Fault],
+    injection: Injection,
+    recording: Recording,
+    error: BaseException | None,
+    clean: Clean,
+    wanted: Survival,
+    violations: Sequence[Violation] = (),
+) -> Verdict:
+    """Return the verdict on a run: `error` is what left the program or the test, `violations` are on its page."""
+    faults = tuple(faults)
+    witness, is_shown = _witness(injection, recording)
+    rules = run_checks.check(recording)
+    deviations = tuple(dict.fromkeys(found.deviation for found in rules if found.deviation))
+
+    def verdict(outcome: Outcome, why: object = "") -> Verdict:
+        return Verdict(faults, outcome, publish(str(why)), witness, deviations, error)
+
+    broken = [*violations, *violations_in(error)]
+    if isinstance(error, EndlessError) and not injection.is_endless:
+        return verdict("hang", error)
+    if injection.is_endless:
+        return verdict("hang", f"it made more than {amount(clean.max_calls, 'call')}; without the fault {len(clean.calls)}")
+    if held := [violation for violation in broken if violation.code in _HELD]:
+        return verdict("hang", _first_line(held[0].text))
+    if injection.missing:
+        return verdict("not exposed", f"{names(str(fault) for fault in injection.missing)}: the call did not come")
+    if not is_shown:
+        return verdict("not exposed", "the recording shows nothing of it: the call gave what it gives without the fault")
+    if unsaid := [violation for violation in broken if violation.code == _UNSAID]:
+        return verdict("not exposed", f"no server of this API can say it: {_first_line(unsaid[0].text)}")
+    if unscripted := [violation for violation in broken if violation.code in _NO_STEP]:
+        return verdict("cannot tell", f"the script has no answer for what comes next: {_first_line(unscripted[0].text)}")
+    if violations and not violations_in(error):
+        return verdict("wrong and silent", _first_line(violations[0].text))
+    if (interruption := _interruption(injection)) is not None:
+        why = _broken(injection, recording, rules, wanted, ended_well=False) or _unlike(interruption, error)
+        return verdict(*(("wrong and silent", why) if why else ("recovered", "")))
+    if error is not None and (found := _judge_error(error, wanted)) is not None:
+        return verdict(*found)
+    if found_broken := _broken(injection, recording, rules, wanted, ended_well=error is None):
+        return verdict("wrong and silent", found_broken)
+    if error is not None and isinstance(error, wanted.errors):
+        return verdict("declared error", _shown(error))
+    return verdict(*_judge_answer(recording, clean, wanted))
+
+
+_LEAVES: Final[Mapping[str, type[BaseException]]] = {"await": CancelledError, "chunk": ConsumerLeftError}
+"""What leaves a program that was cancelled, and one whose consumer has left."""
+
+
+def _interruption(injection: Injection) -> str | None:
+    """Return the kind of the moment at which the program was stopped for good; None if it goes on."""
+    wheres = (came.fault.call.key.name for came in injection.came if isinstance(came.fault.act, Interrupted))
+    return next((where for where in wheres if where in _LEAVES), None)
+
+
+def _unlike(where: str, error: BaseException | None) -> str:
+    if isinstance(error, _LEAVES[where]):
+        return ""
+    gone = "was cancelled" if where == "await" else "lost its consumer"
+    return f"it {gone}, and went on" if error is None else f"it {gone}, and raised {_shown(error)}"
+
+
+def _judge_error(error: BaseException, wanted: Survival) -> tuple[Outcome, str] | None:
+    """Return the outcome of a run that an error ended; None if `survives=` allows the error, or judges by itself."""
+    if isinstance(error, wanted.errors):
+        return None
+    if fails_test(error):
+        return None if wanted.replaces_assertions else ("wrong and silent", _shown(error))
+    return "crash", _shown(error)
+
+
+def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple[Outcome, str]:
+    if wanted.same_answer and (answers := answers_of(recording)) != clean.answers:
+        return "wrong and silent", f"the answer is {show(answers[-1] if answers else None)}; {_expected(clean)}"
+    for predicate in wanted.predicates:
+        if not predicate(recording):
+            return "wrong and silent", f"{getattr(predicate, '__name__', predicate)}(recording) is false"
+    return "recovered", ""
+
+
+def _expected(clean: Clean) -> str:
+    return f"without the fault {show(clean.answers[-1])}" if clean.answers else "without the fault there is none"
+
+
+def _broken(
+    injection: Injection, recording: Recording, rules: Sequence[run_checks.Broken], wanted: Survival, *, ended_well: bool
+) -> str:
+    """Return the first invariant that does not hold, in words; empty if all hold."""
+    tagged = {run.name for run in recording.tools if EFFECTS_TAG in run.tags}
+    for key, count in effects_twice(injection.bodies, (*wanted.effects, *tagged)):
+        given = (run.args or run.input for run in recording.tools if _is_call(run, key.name, key.arguments))
+        args = show(next(given, None))
+        return f"the tool `{key.name}` had its effect {times(count)} for {args}"
+    for found in rules:
+        if found.level == "impossible" or (found.code == "run never ended" and not found.deviation):
+            return _first_line(found.text)
+    for violation in broken_invariants(recording, wanted.invariants, ended_well=ended_well):
+        return violation.text
+    return _overspent(recording, wanted)
+
+
+def _is_call(run: Run, name: str, arguments: str) -> bool:
+    return run.name == name and arguments_of("tool", run.start) == arguments
+
+
+def _overspent(recording: Recording, wanted: Survival) -> str:
+    if wanted.max_tokens is None:
+        return ""
+    spent = sum(run.usage.total_tokens for run in recording.models if run.usage is not None)
+    return f"it spent {amount(spent, 'token')}; max_tokens={wanted.max_tokens}" if spent > wanted.max_tokens else ""
+
+
+def _witness(injection: Injection, recording: Recording) -> tuple[tuple[Event, ...], bool]:
+    """Return the events that show the faults, the ends of their runs, and whether each of them shows something."""
+    runs = {run.id: run for run in recording.runs}
+    found = [(came, runs.get(came.run_id)) for came in injection.came if came.run_id is not None]
+    events = tuple(run.end or run.start for _, run in found if run is not None)
+    is_shown = all(run is not None and _shows(run, came.fault, injection) for came, run in found)
+    return events or tuple(recording[-1:]), is_shown
+
+
+def _shows(run: Run, fault: Fault, injection: Injection) -> bool:
+    """True if a run differs from the one without the fault: it failed, gave something else, or asked its model again."""
+    if run.ended != "ended" or injection.asked[run.id] > 1:
+        return True
+    if run.kind in MODELS:
+        answer = run.output if isinstance(run.output, Message) else Message("ai")
+        calls, before = ([(call.name, call.args) for call in one.tool_calls] for one in (answer, fault.call))
+        same = said(run.output) == fault.call.text and calls == before
+        return not same or answer.response_metadata != fault.call.metadata
+    return isinstance(fault.act, Done) and (fault.act.error is not None or said(run.output) != fault.call.text)
+
+
+def _shown(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_first_line(str(error))}".rstrip(": ")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""
+
+
+def outcomes() -> tuple[Outcome, ...]:
+    """Return every outcome, in the order in which a matrix counts them."""
+    return get_args(Outcome)

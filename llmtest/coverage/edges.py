@@ -1,0 +1,177 @@
+"""Which edges of a graph a run of it took, exactly where that can be told.
+
+A branch function is a run of its own whose output is where it went; `Command(goto=...)` is in the output of a node. A branch
+without a run, as those of `create_agent`, is judged by what ran in the next step: if only one node can have led there, that is
+where it went, else it is ambiguous for each of them. If nothing ran that it may lead to, it went to the end; one that leads to
+nodes and to the end at once leaves no trace of the end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llmtest.coverage import items
+from llmtest.coverage.items import Item
+from llmtest.coverage.programs import END, START, Program
+from llmtest.events.events import Run
+from llmtest.events.words import Structured
+
+_PUSH: Final = "__pregel_push"
+_PULL: Final = "branch:to:"
+
+
+@dataclass
+class _Arrivals:
+    """The nodes that ran in a step, by how they were led there."""
+
+    pulled: set[str]
+    pushed: Counter[str]
+    joined: set[str]
+
+
+_UNDECLARED: Final = "it was taken, and is not declared"
+_NOTHING: Final = _Arrivals(set(), Counter(), set())
+
+
+def _arrivals(runs: Sequence[Run]) -> _Arrivals:
+    tasks = {run.metadata.get("langgraph_checkpoint_ns") or run.id: run for run in runs}
+    found = _Arrivals(set(), Counter(), set())
+    for run in tasks.values():
+        for trigger in run.metadata.get("langgraph_triggers") or ():
+            if trigger == _PUSH:
+                found.pushed[run.name] += 1
+            elif str(trigger).startswith("join:"):
+                found.joined.add(str(trigger))
+            elif trigger == f"{_PULL}{run.name}":
+                found.pulled.add(run.name)
+    return found
+
+
+def edges_of(
+    program: Program, run: Run, first: int, steps: Mapping[int, Sequence[Run]], *, is_resumed: bool
+) -> Iterator[tuple[Item, bool]]:
+    """Yield the edges that were taken to or from the steps of `run`, a run of a graph, and whether that is certain.
+
+    `steps` are the runs of its nodes by the numbers of their steps, and those before the `first` of this run, of the run that it
+    goes on from.
+    """
+    numbers = sorted(number for number in steps if number >= first - 1)
+    numbers = numbers if numbers[0] < first else [first - 1, *numbers]
+    arrivals = {number: _arrivals(steps.get(number, ())) for number in numbers}
+    waits = {name for name, node in program.nodes.items() if node.waits}
+    is_start = not is_resumed and all(node.name != START for node in steps[first])
+    for number, following in zip(numbers, [*numbers[1:], None], strict=True):
+        done = steps.get(number, ())
+        sources = {node.name for node in done if node.ended == "ended"}
+        waited = {name for one in numbers if one > number for name in arrivals[one].pulled & waits} if waits else set()
+        step = _Step(
+            program,
+            {START} if is_start and number < first else sources,
+            arrivals[following] if following == number + 1 else _NOTHING,
+            waited,
+            goes_on=following is not None or run.ended == "ended",
+        )
+        yield from step.edges(done, handed_off=run.ended != "handed off")
+        yield from _handled(program, done, [*done, *steps.get(number + 1, ())])
+    for number in numbers:
+        yield from _joined(program, arrivals[number].joined) if number >= first else ()
+
+
+def _handled(program: Program, done: Sequence[Run], next_runs: Sequence[Run]) -> Iterator[tuple[Item, bool]]:
+    """Yield the edges from nodes that failed to the nodes that handle their errors."""
+    for failed in {node.name for node in done if node.ended == "error" and node.name in program.nodes}:
+        handler = program.nodes[failed].on_error
+        if handler and any(node.name == handler for node in next_runs):
+            yield items.edge(program.label, failed, handler), True
+
+
+def _joined(program: Program, triggers: set[str]) -> Iterator[tuple[Item, bool]]:
+    """Yield the edges from several nodes to one that waits for all of them."""
+    for sources, target in program.waiting if triggers else ():
+        if f"join:{'+'.join(sources)}:{target}" in triggers:
+            yield from ((items.edge(program.label, source, target), True) for source in sources)
+
+
+@dataclass
+class _Step:
+    """The nodes that ended in one step, and what ran after it. `goes_on`: the graph went on, or came to its end."""
+
+    program: Program
+    sources: set[str]
+    following: _Arrivals
+    waiting: set[str]
+    goes_on: bool
+
+    def edges(self, done: Sequence[Run], *, handed_off: bool) -> Iterator[tuple[Item, bool]]:
+        known: set[str] = set()
+        pushes: Counter[str] = Counter()
+        for source in self.sources:
+            for target in self.program.targets.get(source, ()):
+                if self._leads_to(target):
+                    known.add(target)
+                    yield self._edge(source, target), True
+        for run in done:
+            for target, is_send in self._told_by(run, handed_off):
+                if is_send:
+                    pushes[target] += 1
+                else:
+                    known.add(target)
+                yield self._edge(run.name, target), True
+        yield from self._deduced(known, pushes)
+
+    def _edge(self, source: str, target: str) -> Item:
+        return items.edge(self.program.label, source, target, unknown=_UNDECLARED)
+
+    def _leads_to(self, target: str) -> bool:
+        return self.goes_on if target == END else target in self.following.pulled or target in self.waiting
+
+    def _told_by(self, run: Run, handed_off: bool) -> Iterator[tuple[str, bool]]:
+        """Yield where a node went by its own account, and whether by a `Send`: by branches that are runs, and by commands."""
+        for branch in self.program.branches.get(run.name, ()) if run.ended == "ended" else ():
+            for child in run.children:
+                if child.name == branch.run_name and child.ended == "ended":
+                    yield from _targets(child.output, branch.ends)
+        if run.ended == "ended":
+            yield from _gotos(run.output)
+        elif handed_off and run.end is not None:
+            yield from _gotos(getattr(run.end.payload.get("error"), "payload", None), to_parent=True)
+
+    def _deduced(self, known: set[str], pushes: Counter[str]) -> Iterator[tuple[Item, bool]]:
+        """Yield where branches went that are no runs."""
+        ends = {source: targets for source, targets in self.program.silent_ends.items() if source in self.sources}
+        for source, targets in ends.items():
+            arrived = {target for target in targets if target != END and self._arrived(target)}
+            certain = {target for target in arrived if not self._is_explained(target, known, pushes)}
+            for target in sorted(arrived):
+                alone = sum(target in others for others in ends.values()) == 1
+                yield self._edge(source, target), alone and target in certain
+            if END in targets and self.goes_on and not certain:
+                yield self._edge(source, END), not arrived
+
+    def _arrived(self, target: str) -> bool:
+        return target in self.following.pulled or self.following.pushed[target] > 0
+
+    def _is_explained(self, target: str, known: set[str], pushes: Counter[str]) -> bool:
+        pulled = target in self.following.pulled and target not in known
+        return not pulled and self.following.pushed[target] <= pushes[target]
+
+
+def _targets(output: object, ends: Mapping[str, str] | None) -> Iterator[tuple[str, bool]]:
+    for one in output if isinstance(output, list) else [output]:
+        if isinstance(one, Structured) and one.type == "Send":
+            yield str(one.fields.get("node")), True
+        elif ends is None or str(one) in ends:
+            yield str(one) if ends is None else ends[str(one)], False
+
+
+def _gotos(output: object, *, to_parent: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield where the commands in the output of a node lead."""
+    if isinstance(output, list):
+        for part in output:
+            yield from _gotos(part, to_parent=to_parent)
+    elif isinstance(output, Structured) and output.type == "Command" and (to_parent or not output.fields.get("graph")):
+        goto = output.fields.get("goto")
+        yield from _targets(goto, None) if goto else ()

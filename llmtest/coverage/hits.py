@@ -1,0 +1,337 @@
+"""Hits: which items of its programs the runs of a test show, exactly where they can, and *ambiguous* where they cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from llmtest.coverage import items
+from llmtest.coverage.edges import edges_of
+from llmtest.coverage.items import Inventory, Item
+from llmtest.coverage.outcomes import (
+    component_acts,
+    decisions,
+    interrupts,
+    is_forced,
+    outcomes,
+    pauses,
+    requested_tools,
+    structured_types,
+    tool_acts,
+)
+from llmtest.coverage.programs import START, Component, Model, Program, acts_of, properties_of
+from llmtest.events.callbacks import MODELS
+from llmtest.events.events import Run
+from llmtest.events.words import Message, Structured
+from llmtest.order.nesting import Nesting
+from llmtest.order.siblings import step_of_node
+
+
+class Meeting(Protocol):
+    """What is known of the objects of runs."""
+
+    def program_of(self, run: Run) -> Program | None:
+        """Return the program of a run; None if the run is only a part of one."""
+
+    def component_of(self, run: Run) -> Component | None:
+        """Return the part of a chain that ran."""
+
+    def items_of(self, run: Run, program: str, site: str) -> Sequence[Item]:
+        """Return the items of an object that ran within `program`, in the node `site`."""
+
+    def mode_of(self, run: Run) -> str:
+        """Return how a run without a parent was called; empty if that is not known."""
+
+
+@dataclass
+class _Thread:
+    """What a graph did so far in one conversation: its checkpointer lets the next run go on where the last one stopped."""
+
+    steps: dict[int, list[Run]] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
+    before: bool = False
+
+
+@dataclass
+class _GraphRun:
+    """One run of a graph."""
+
+    program: Program
+    run: Run
+    thread: _Thread
+    resume: object
+    steps: dict[int, list[Run]] = field(default_factory=dict)
+
+    @property
+    def is_resumed(self) -> bool:
+        return self.resume is not None
+
+
+class _Place(NamedTuple):
+    """A run, and where it is: the run around it, its program, the node `site`, and the run of the graph."""
+
+    run: Run
+    around: Run | None = None
+    program: Program | None = None
+    site: str = ""
+    graph: _GraphRun | None = None
+
+
+class Hits:
+    """The items that the runs of one test show; the items of all programs that it meets go into `inventory`.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, meeting: Meeting, inventory: Inventory) -> None:
+        self._meeting = meeting
+        self.inventory = inventory
+        self._hits: set[str] = set()
+        self._maybe: set[str] = set()
+        self._programs: list[Program] = []
+        self._nesting = Nesting(())
+        self._models: set[tuple[str, Model]] = set()
+        self._added: dict[str, Sequence[Item]] = {}
+        self._threads: dict[object, _Thread] = {}
+        self._asked: dict[object, list[str]] = {}  # by thread id: the tools that a person was asked about
+
+    @property
+    def hits(self) -> set[str]:
+        """The ids of items that were hit for certain."""
+        return {item_id for item_id in self._hits if item_id in self.inventory}
+
+    @property
+    def ambiguous(self) -> set[str]:
+        """The ids of items of which it cannot be told."""
+        return {item_id for item_id in self._maybe - self._hits if item_id in self.inventory}
+
+    def add(self, roots: Sequence[Run]) -> None:
+        """Judge runs without a parent, and all runs inside them, in the order in which they started."""
+        # LangChain gives what `with_fallbacks` runs the parent of the whole, and a call with `callbacks=[]` no parent.
+        self._nesting = Nesting(roots)
+        todo: list[_Place | _GraphRun] = [_Place(root) for root in reversed(self._nesting.inside(None))]
+        while todo:  # no recursion: runs may be nested deeper than Python calls functions
+            here = todo.pop()
+            if isinstance(here, _GraphRun):
+                self._end(here)
+                continue
+            inner = self._visit(here)
+            todo += [inner.graph] if inner.graph is not None and inner.graph is not here.graph else []
+            todo += [_Place(child, *inner[1:]) for child in reversed(self._nesting.inside(here.run))]
+
+    def _hit(self, item: Item) -> None:
+        self.inventory.add(item)
+        self._hits.add(item.id)
+
+    # -- the walk
+
+    def _visit(self, place: _Place) -> _Place:
+        """Judge one run, and return the place of the runs inside it."""
+        run, around, program, site, graph = place
+        own = self._meeting.program_of(run)
+        if own is not None:
+            program, site = own, ""
+            self._add_program(own)
+            if around is None:
+                self._judge_mode(own, run)
+            graph = self._begin(own, run, around) if own.nodes else None
+        if program is None:
+            return _Place(run, run)
+        if own is None:
+            if graph is not None and _is_node(run, graph.program):
+                site = run.name
+                graph.steps.setdefault(step_of_node(run) or 0, []).append(run)
+            self._add_found(run, program, site)
+        self._judge(run, around, program, site)
+        return _Place(run, run, program, site, graph)
+
+    def _add_found(self, run: Run, program: Program, site: str) -> None:
+        """Add the items of an object that was met inside a program, and is in no list of it."""
+        found = self._meeting.items_of(run, program.label, site)
+        if found and found is not self._added.get(run.name):
+            self._added[run.name] = found
+            for item in found:
+                self.inventory.add(item)
+
+    def _add_program(self, program: Program) -> None:
+        if program not in self._programs:
+            self._programs.append(program)
+        if program.listed_in is not self.inventory:
+            program.listed_in = self.inventory
+            for item in program.items():
+                self.inventory.add(item)
+
+    def _judge_mode(self, program: Program, run: Run) -> None:
+        for item in program.mode_items():
+            self.inventory.add(item)
+        mode = self._meeting.mode_of(run)
+        if mode:
+            self._hits.add(items.mode(program.label, mode).id)
+        else:  # asyncio starts the runs of `abatch` in tasks of their own, where nothing tells who asked
+            self._maybe.add(items.mode(program.label, "abatch").id)
+
+    def _judge(self, run: Run, around: Run | None, program: Program, site: str) -> None:
+        if run.kind == "tool":
+            self._judge_tool(run, program)
+        elif run.kind in MODELS:
+            self._judge_model(run, around, program, site)
+        elif isinstance(run.output, Structured):
+            self._hits.add(items.answer(program.label, run.output.type, "given").id)
+        component = self._meeting.component_of(run)
+        if component is not None:
+            self._hits |= {
+                component.item_id(program.label, act) for act in component_acts(component, run, self._nesting.inside(run))
+            }
+
+    # -- tools
+
+    def _judge_tool(self, run: Run, program: Program) -> None:
+        tool, label = program.tools.get(run.name), program.label
+        title = tool.title if tool is not None else run.name
+        acts = ["called", *tool_acts(run, title or run.name)]
+        if "interrupted" in acts:
+            self.inventory.add(items.tool(label, run.name, "interrupted", tool.place if tool is not None else ""))
+        self._hits |= {items.tool(label, run.name, act).id for act in acts}
+        if tool is None or "refused" in acts:
+            return
+        for name, schema in properties_of(tool.schema).items():
+            told = ["given", *acts_of(schema, run.args[name])] if name in run.args else ["left out"]
+            self._hits |= {items.argument(label, tool.name, name, act).id for act in told}
+
+    # -- models
+
+    def _judge_model(self, run: Run, around: Run | None, program: Program, site: str) -> None:
+        offered = [name for name in run.start.payload.get("tools", ()) if not self._is_answer(program, name)]
+        parameters = run.start.payload.get("invocation_params")
+        choice = parameters.get("tool_choice") if isinstance(parameters, Mapping) else None
+        has_text = not is_forced(choice, run.start.payload.get("tools", ()))
+        self._add_model(program.label, Model(site, has_text, bool(offered)))
+        message = run.output
+        calls = message.tool_calls if isinstance(message, Message) else ()
+        answers = [call.name for call in calls if self._is_answer(program, call.name)]
+        if around is not None:
+            self._judge_answers(answers, around, program)
+        acts = outcomes(run, len(calls) - len(answers), bool(answers))
+        self._hits |= {items.outcome(program.label, site, act).id for act in acts}
+
+    def _add_model(self, label: str, model: Model) -> None:
+        if (label, model) not in self._models:
+            self._models.add((label, model))
+            for item in model.items(label):
+                self.inventory.add(item)
+
+    def _is_answer(self, program: Program, name: str) -> bool:
+        return items.answer(program.label, name, "given").id in self.inventory
+
+    def _judge_answers(self, names: Sequence[str], around: Run, program: Program) -> None:
+        """Judge the calls of a model that stand for structured answers, by what the run around it made of them."""
+        given = set(structured_types(around.output))
+        for name in names:
+            # A node of an agent says what it accepted; a chain raises where its parser does.
+            refused = around.ended == "error" or (around.name in program.nodes and not given)
+            self._hits.add(items.answer(program.label, name, "refused" if refused else "given").id)
+        self._hits |= {items.answer(program.label, name, "given").id for name in given}
+
+    # -- graphs
+
+    def _begin(self, program: Program, run: Run, around: Run | None) -> _GraphRun:
+        thread_id = run.metadata.get("thread_id")
+        key = (program.label, thread_id, around.name if around is not None else "") if thread_id else run.id
+        thread = self._threads.setdefault(key, _Thread())
+        given = run.input
+        is_command = isinstance(given, Structured) and given.type == "Command"
+        resume = given.fields.get("resume", True) if is_command else True if given is None else None
+        if thread_id and is_command:
+            self._judge_decisions(program, self._asked.pop(thread_id, []), resume)
+        return _GraphRun(program, run, thread, resume)
+
+    def _end(self, graph: _GraphRun) -> None:
+        for runs in graph.steps.values():
+            for run in runs:
+                self._judge_node(graph, run)
+            self._judge_retries(graph.program, runs)
+        self._judge_stops(graph)
+        if graph.steps:
+            first = min(graph.steps)
+            before = {number: runs for number, runs in graph.thread.steps.items() if number < first}
+            half = [run for run in graph.thread.steps.get(first, ()) if run.ended == "ended"]
+            steps = {**before, **graph.steps, first: [*half, *graph.steps[first]]}
+            graph.thread.steps = steps
+            for found, certain in edges_of(graph.program, graph.run, first, steps, is_resumed=graph.is_resumed):
+                known = self.inventory.get(found.id)
+                if certain:
+                    self._hit(known or found)
+                else:
+                    self._maybe.add(found.id)
+
+    def _judge_node(self, graph: _GraphRun, run: Run) -> None:
+        program, thread = graph.program, graph.thread
+        label, node = program.label, program.nodes.get(run.name)
+        if node is None:
+            return
+        self._hits.add(items.node(label, run.name).id)
+        if graph.is_resumed and run.name in thread.paused:
+            thread.paused.discard(run.name)
+            self._hits.add(f"{label}/interrupts/{run.name}.resumed")
+        if node.is_hook and run.ended == "ended" and run.output:
+            self._hits.add(f"{label}/middleware/{run.name}")
+        if run.ended == "paused" and not any(pauses(child) for child in run.children):
+            thread.paused.add(run.name)
+            if not program.decisions or not node.is_hook:
+                subject = f"interrupt in `{run.name}`"
+                self._hit(Item(label, "interrupts", f"{run.name}.raised", subject, "raised"))
+                self.inventory.add(Item(label, "interrupts", f"{run.name}.resumed", subject, "resumed"))
+            asked = [name for value in interrupts(run) for name in requested_tools(value)]
+            self._asked[run.metadata.get("thread_id")] = asked
+
+    def _judge_decisions(self, program: Program, asked: Sequence[str], resume: object) -> None:
+        for name, kind in zip(asked, decisions(resume), strict=False):
+            self._hits.add(f"{program.label}/interrupts/{name}.{kind}")
+            # A graph around the agent gets the decision; the agent itself is resumed inside.
+            self._hits |= {f"{one.label}/interrupts/{name}.{kind}" for one in self._programs if one.decisions}
+
+    def _judge_retries(self, program: Program, runs: Sequence[Run]) -> None:
+        tasks: dict[object, list[Run]] = {}
+        for run in runs:
+            tasks.setdefault(run.metadata.get("langgraph_checkpoint_ns") or run.id, []).append(run)
+        for attempts in tasks.values():
+            node = program.nodes.get(attempts[0].name)
+            if node is not None and node.attempts > 1:
+                name = f"{program.label}/retries/{node.name}"
+                self._hits |= {f"{name}.used"} if len(attempts) > 1 and attempts[0].ended == "error" else set()
+                failed = sum(run.ended == "error" for run in attempts)
+                self._hits |= {f"{name}.exhausted"} if failed >= node.attempts else set()
+
+    def _judge_stops(self, graph: _GraphRun) -> None:
+        """Judge the interrupts before and after nodes that the graph was compiled with."""
+        label, program, thread = graph.program.label, graph.program, graph.thread
+        first = {run.name for run in graph.steps.get(min(graph.steps, default=0), ())}
+        last = {run.name for run in graph.steps.get(max(graph.steps, default=0), ())}
+        if graph.is_resumed and graph.steps:
+            going_on = [f"before_{name}" for name in program.stops_before if name in first and thread.before]
+            going_on += [f"after_{name}" for name in program.stops_after if f"after {name}" in thread.paused]
+            self._hits |= {f"{label}/interrupts/{name}.{act}" for name in going_on for act in ("raised", "resumed")}
+            thread.before = False
+            thread.paused -= {f"after {name}" for name in program.stops_after}
+        statuses = {event.payload.get("status") for event in graph.run.events if event.kind == "on_interrupt"}
+        if "interrupt_before" in statuses and program.stops_before:
+            thread.before = True
+            told = {f"{label}/interrupts/before_{name}.raised" for name in program.stops_before}
+            if len(told) == 1:
+                self._hits |= told
+            else:  # which of them it was, the next run shows
+                self._maybe |= told
+        if "interrupt_after" in statuses:
+            stopped = [name for name in program.stops_after if name in last]
+            thread.paused |= {f"after {name}" for name in stopped}
+            self._hits |= {f"{label}/interrupts/after_{name}.raised" for name in stopped}
+
+
+def _is_node(run: Run, program: Program) -> bool:
+    """True for the run of a node, or of a task of the functional API; not for what runs inside it and inherits its metadata."""
+    if run.metadata.get("langgraph_node") != run.name or (run.name not in program.nodes and run.name != START):
+        return False
+    path = run.metadata.get("langgraph_path")
+    is_task = isinstance(path, list) and bool(path) and path[-1] is True
+    return is_task or any(tag.startswith("graph:step:") for tag in run.tags)

@@ -1,0 +1,291 @@
+"""Programs as plain words: what a graph, an agent or a chain is made of, and the items that follow from it.
+
+`llmtest.langchain.inventory` reads them from objects of LangChain and LangGraph; tests make their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from llmtest.coverage import items
+from llmtest.coverage.items import Item, Kind
+
+START: Final = "__start__"
+END: Final = "__end__"
+
+DECISIONS: Final = {"approve": "approved", "edit": "edited", "reject": "rejected", "respond": "answered by a person"}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A conditional edge. `ends` maps what its function returns to nodes; None: its targets are not declared.
+
+    `run_name` is the name of its run in a recording; None if LangGraph makes no run of it.
+    """
+
+    source: str
+    name: str
+    ends: Mapping[str, str] | None
+    run_name: str | None
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a graph. `ends` are the nodes to which its `Command(goto=...)` may lead; `attempts` those of its retry policy."""
+
+    name: str
+    place: str = ""
+    ends: tuple[str, ...] = ()
+    attempts: int = 1
+    interrupts: bool = False
+    is_hook: bool = False
+    """True for a hook of middleware that is a node, such as `before_model`."""
+    on_error: str = ""
+    """The node that handles its errors."""
+    waits: bool = False
+    """True if it runs only when all other nodes are done."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool. `schema` is the JSON schema of its arguments; `title` is how an error of the schema names it."""
+
+    name: str
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    place: str = ""
+    interrupts: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model at a place of the program: the node around it, and whether it may answer with text and may call tools."""
+
+    site: str
+    has_text: bool = True
+    has_tools: bool = False
+    place: str = ""
+
+    def items(self, program: str) -> Iterator[Item]:
+        left_out = set() if self.has_text else {"text"}
+        left_out |= set() if self.has_tools else {"tool_call", "several_calls"}
+        yield from (items.outcome(program, self.site, act, self.place) for act in items.OUTCOMES if act not in left_out)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of a chain that has alternatives: fallbacks, retries, branches, a retriever, a prompt.
+
+    `acts` maps the name of each act to its subject and its verb. `attempts` is how many runs are tried before it gives
+    up.
+    """
+
+    kind: Kind
+    label: str
+    acts: Mapping[str, tuple[str, str]]
+    attempts: int = 1
+    place: str = ""
+    unknown: str = ""
+
+    def items(self, program: str) -> Iterator[Item]:
+        for act, (subject, verb) in self.acts.items():
+            name = f"{self.label}.{act}" if act else self.label
+            yield Item(program, self.kind, name, subject, verb, self.place, self.unknown)
+
+    def item_id(self, program: str, act: str) -> str:
+        return f"{program}/{self.kind}/{self.label}.{act}" if act else f"{program}/{self.kind}/{self.label}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A tool call that a person decides on, and the kinds of decision that are allowed."""
+
+    tool: str
+    kinds: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Program:
+    """A program that can be called: a graph, an agent, a chain, a model.
+
+    `answers` are the names of its schemas of structured output. `wraps` are hooks around calls of models and tools, which make no
+    runs.
+    """
+
+    label: str
+    nodes: dict[str, Node] = field(default_factory=dict)
+    edges: set[tuple[str, str]] = field(default_factory=set)
+    waiting: set[tuple[tuple[str, ...], str]] = field(default_factory=set)
+    branches: dict[str, list[Branch]] = field(default_factory=dict)
+    stops_before: tuple[str, ...] = ()
+    stops_after: tuple[str, ...] = ()
+    tools: dict[str, Tool] = field(default_factory=dict)
+    models: list[Model] = field(default_factory=list)
+    answers: dict[str, str] = field(default_factory=dict)
+    components: list[Component] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    wraps: list[str] = field(default_factory=list)
+    modes: tuple[str, ...] = ()
+    """The ways in which it can be called as an entry point."""
+
+    listed_in: object = field(default=None, repr=False, compare=False)
+    """The inventory that has its items already."""
+
+    @cached_property
+    def targets(self) -> dict[str, list[str]]:
+        """The targets of the static edges, by the node that they lead away from."""
+        found: dict[str, list[str]] = {}
+        for source, target in sorted(self.edges):
+            found.setdefault(source, []).append(target)
+        return found
+
+    @cached_property
+    def silent_ends(self) -> dict[str, set[str]]:
+        """The targets of the branches that make no run, by the node that they lead away from."""
+        found: dict[str, set[str]] = {}
+        for branch in (branch for some in self.branches.values() for branch in some):
+            if branch.run_name is None and branch.ends is not None:
+                found.setdefault(branch.source, set()).update(branch.ends.values())
+        return found
+
+    def items(self) -> Iterator[Item]:
+        """Yield all items of this program, except its call modes: only an entry point has those."""
+        yield from self._graph_items()
+        for tool in self.tools.values():
+            yield from tool_items(self.label, tool)
+        for model in self.models:
+            yield from model.items(self.label)
+        for name, place in self.answers.items():
+            yield from (items.answer(self.label, name, act, place) for act in ("given", "refused"))
+        for component in self.components:
+            yield from component.items(self.label)
+        yield from self._interrupt_items()
+        yield from self._middleware_items()
+
+    def mode_items(self) -> Iterator[Item]:
+        return (items.mode(self.label, name) for name in self.modes)
+
+    def _graph_items(self) -> Iterator[Item]:
+        for node in self.nodes.values():
+            yield items.node(self.label, node.name, node.place)
+            yield from (items.edge(self.label, node.name, end, node.place) for end in node.ends)
+            if node.on_error:
+                yield items.edge(self.label, node.name, node.on_error, node.place)
+            if node.attempts > 1:
+                subject = f"retry of node `{node.name}`"
+                yield Item(self.label, "retries", f"{node.name}.used", subject, "used", node.place)
+                yield Item(self.label, "retries", f"{node.name}.exhausted", subject, "exhausted", node.place)
+        for source, target in sorted(self.edges):
+            yield items.edge(self.label, source, target, self.place_of(source))
+        for sources, target in sorted(self.waiting):
+            yield from (items.edge(self.label, source, target, self.place_of(source)) for source in sources)
+        for branch in (branch for some in self.branches.values() for branch in some):
+            if branch.ends is None:
+                yield items.open_edge(self.label, branch.source, branch.name, branch.place)
+            for target in sorted(set((branch.ends or {}).values())):
+                yield items.edge(self.label, branch.source, target, branch.place)
+
+    def place_of(self, node: str) -> str:
+        return self.nodes[node].place if node in self.nodes else ""
+
+    def _interrupt_items(self) -> Iterator[Item]:
+        named = [(node.name, f"interrupt in `{node.name}`") for node in self.nodes.values() if node.interrupts]
+        named += [(f"before_{name}", f"interrupt before `{name}`") for name in self.stops_before]
+        named += [(f"after_{name}", f"interrupt after `{name}`") for name in self.stops_after]
+        for name, subject in named:
+            yield Item(self.label, "interrupts", f"{name}.raised", subject, "raised")
+            yield Item(self.label, "interrupts", f"{name}.resumed", subject, "resumed")
+        for decision in self.decisions:
+            for kind in decision.kinds:
+                told = DECISIONS.get(kind, f"decided with {kind}")
+                yield Item(self.label, "interrupts", f"{decision.tool}.{kind}", f"call of `{decision.tool}`", told)
+
+    def _middleware_items(self) -> Iterator[Item]:
+        for node in self.nodes.values():
+            if node.is_hook:
+                yield Item(self.label, "middleware", node.name, f"hook `{node.name}`", "changed something", node.place)
+        for name in self.wraps:
+            why = "LangChain makes no run of a hook that wraps a call"
+            yield Item(self.label, "middleware", name, f"hook `{name}`", "changed something", unknown=why)
+
+
+# -- tools and their arguments
+
+
+def tool_items(program: str, tool: Tool) -> Iterator[Item]:
+    """Yield what can happen to a tool, and to each of its arguments at the top level of its schema."""
+    properties = properties_of(tool.schema)
+    acts = ["called", "answered", "raised"]
+    acts += ["refused"] if properties else []
+    acts += ["interrupted"] if tool.interrupts else []
+    yield from (items.tool(program, tool.name, act, tool.place) for act in acts)
+    required = tool.schema.get("required") or ()
+    for name, schema in properties.items():
+        if name not in required:
+            yield items.argument(program, tool.name, name, "given", tool.place)
+            yield items.argument(program, tool.name, name, "left out", tool.place)
+        yield from (items.argument(program, tool.name, name, act, tool.place) for act in _values(schema))
+
+
+def properties_of(schema: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    found = schema.get("properties")
+    return {k: v for k, v in found.items() if isinstance(v, Mapping)} if isinstance(found, Mapping) else {}
+
+
+def _values(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the values of an enumeration, and the members of a union."""
+    yield from (f":{kind_of(member)}" for member in union_of(schema))
+    for one in (*_alternatives(schema), schema):
+        values = [*one.get("enum", ()), *([one["const"]] if "const" in one else [])]
+        inner = one.get("items")
+        values += inner.get("enum", ()) if isinstance(inner, Mapping) else ()
+        yield from (f"={value!r}" for value in values)
+
+
+def union_of(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the members of a union; none if it only lets an argument be null."""
+    members = _alternatives(schema)
+    return members if sum(one.get("type") != "null" for one in members) > 1 else ()
+
+
+def _alternatives(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in schema.get("anyOf") or schema.get("oneOf") or () if isinstance(one, Mapping)]
+
+
+def kind_of(schema: Mapping[str, Any]) -> str:
+    return str(schema.get("title") or schema.get("type") or "value")
+
+
+_PYTHON: Final[Mapping[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+def acts_of(schema: Mapping[str, Any], value: object) -> Iterator[str]:
+    """Yield the values and members of `schema` that a given value is. Of a union, those whose JSON type it has."""
+    for member in union_of(schema):
+        if is_member(member, value):
+            yield f":{kind_of(member)}"
+    for one in value if isinstance(value, list) else (value,):
+        yield f"={one!r}"
+
+
+def is_member(schema: Mapping[str, Any], value: object) -> bool:
+    """True if a value has the JSON type of `schema`, and of an object all that is required and nothing unknown."""
+    kinds = _PYTHON.get(str(schema.get("type")))
+    if kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+        return False
+    if isinstance(value, Mapping):
+        known, required = properties_of(schema), schema.get("required") or ()
+        return set(required) <= set(value) and (not known or set(value) <= set(known))
+    return "enum" not in schema or value in schema["enum"]

@@ -1,0 +1,288 @@
+"""From what is missing to a test: a skeleton for each missing item, with the script that leads there.
+
+A script can decide what a model answers, so tools, their arguments, outcomes and structured answers are scripted in full. What a
+script cannot decide is a `TODO` with the question that the author of the program can answer.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pprint import pformat
+from typing import Any, Final
+
+from llmtest.coverage.programs import END, Program, Tool, properties_of, union_of
+from llmtest.coverage.report import Row
+from llmtest.errors import InventError
+
+_NO_INPUT: Final = '{"messages": [("user", "TODO: what does a user say?")]}'
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a test gets a program: the import, and the expression that makes it. `parameter` is that of its model, if it has one.
+
+    `inputs` is the JSON schema of its input; empty if that is messages, or not known.
+    """
+
+    module: str
+    name: str
+    is_factory: bool = False
+    parameter: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    has_memory: bool = False
+    """True if it has a checkpointer, so that a call needs the id of a conversation."""
+
+
+@dataclass
+class _Draft:
+    """A test in the making: the steps of its script, and its questions."""
+
+    steps: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    mode: str = "invoke"
+    resume: str = ""
+
+
+def suggest(rows: Iterable[Row], programs: Mapping[str, Program], entries: Mapping[str, Entry]) -> str:
+    """Return a module of tests, one for each missing item. `programs` and `entries` are by label; both may lack some.
+
+    The tests run. Those with a question are skipped until it is answered.
+    """
+    missed = [row for row in rows if row.state == "missed"]
+    names: dict[str, int] = {}
+    tests = [_test(row, programs.get(row.item.program), entries.get(row.item.program), names) for row in missed]
+    modules = sorted({(entry.module, entry.name) for entry in entries.values()})
+    body = "\n\n\n".join(tests)
+    words = [word for word in ("call", "fail", "reply", "say", "structured") if re.search(rf"\b{word}\(", body)]
+    model = ["ScriptedChatModel"] if "ScriptedChatModel(" in body else []
+    head = ['"""What no test has seen yet. Written by `llmtest cov suggest`: answer each TODO, and delete it."""', ""]
+    head += ["import asyncio", ""] if "asyncio." in body else []
+    head += ["import pytest"] if "pytest." in body else []
+    head += ["from langgraph.types import Command"] if "Command(" in body else []
+    head += [""] if head[-1] != "" else []
+    head += [f"from llmtest import {', '.join([*model, *words])}"] if model or words else []
+    head += [f"from {module} import {name}" for module, name in modules]
+    return "\n".join(head).rstrip() + "\n\n\n" + body + "\n" if missed else "\n".join(head[:1]) + "\n"
+
+
+def _test(row: Row, program: Program | None, entry: Entry | None, names: dict[str, int]) -> str:
+    draft = _draft(row, program)
+    name = _name(f"{row.item.program} {row.item.name}", names)
+    uses_fixture = bool(draft.steps) and not (entry is not None and entry.parameter)
+    lines = [f"def {name}({'scripted_providers' if uses_fixture else ''}):", f'    """{row.item.sentence}."""'.replace("\\", "/")]
+    questions = [*draft.questions, *([] if entry else [f"how is `{row.item.program}` made? Name it in the ini key llmtest_cov"])]
+    lines += [f"    # TODO: {question}" for question in questions]
+    if questions:
+        lines.append(f"    pytest.skip({f'TODO: {questions[0]}'!r})")
+    steps = ", ".join(draft.steps)
+    if uses_fixture:
+        lines.append(f'    scripted_providers({{"*": [{steps}]}})')
+    model = f"{entry.parameter}=ScriptedChatModel({steps})" if entry is not None and entry.parameter else ""
+    made = f"{entry.name}({model})" if entry is not None and entry.is_factory else entry.name if entry is not None else "..."
+    given = textwrap.indent(f"given = {_input(entry)}", "    ")
+    lines += [f"    program = {made}", given, *_calls(draft, has_memory=entry is not None and entry.has_memory)]
+    return "\n".join(lines)
+
+
+def _name(words: str, names: dict[str, int]) -> str:
+    name = re.sub(r"\W+", "_", words.replace("->", " to ")).strip("_").lower()
+    names[name] = names.get(name, 0) + 1
+    return f"test_{name}" if names[name] == 1 else f"test_{name}_{names[name]}"
+
+
+def _calls(draft: _Draft, *, has_memory: bool) -> list[str]:
+    """Return the lines that call the program. One that remembers conversations needs the name of one."""
+    config = ", config" if has_memory or draft.resume else ""
+    lines = ['    config = {"configurable": {"thread_id": "1"}}'] if config else []
+    if draft.resume:
+        return [*lines, "    program.invoke(given, config)", f"    program.invoke({draft.resume}, config)"]
+    several = '[given, given], [config, {"configurable": {"thread_id": "2"}}]' if config else "[given, given]"
+    if draft.mode in _FORMS:
+        return [*lines, f"    {_FORMS[draft.mode].format(given=f'given{config}', several=several)}"]
+    if draft.mode == "abatch":
+        inner = [f"        await program.abatch({several})"]
+    else:
+        version = ', version="v2"' if draft.mode == "astream_events" else ""
+        inner = [f"        async for _ in program.{draft.mode}(given{config}{version}):", "            pass"]
+    return [*lines, "", "    async def run():", *inner, "", "    asyncio.run(run())"]
+
+
+_FORMS: Final = {
+    "invoke": "program.invoke({given})",
+    "stream": "list(program.stream({given}))",
+    "batch": "program.batch({several})",
+    "ainvoke": "asyncio.run(program.ainvoke({given}))",
+    "stream_events_v3": 'list(program.stream_events({given}, version="v3"))',
+}
+
+
+def _input(entry: Entry | None) -> str:
+    schema = entry.inputs if entry is not None else {}
+    properties = properties_of(schema)
+    if not properties or "messages" in properties:
+        return _NO_INPUT
+    return pformat(_arguments(schema, "input"), width=100, sort_dicts=False)
+
+
+# -- what leads to an item
+
+
+def _draft(row: Row, program: Program | None) -> _Draft:
+    item = row.item
+    make = _DRAFTS.get(item.kind)
+    subject, _, act = item.name.rpartition(".")
+    return make(subject, act, program) if make is not None else _Draft(questions=[f"what leads to this: {item.sentence}?"])
+
+
+def _tool(name: str, act: str, program: Program | None) -> _Draft:
+    tool = program.tools.get(name) if program is not None else None
+    given = _arguments(tool.schema, name) if tool is not None else {}
+    draft = _refused(name, tool, given) if act == "refused" else _Draft([_call(name, given), 'say("Done.")'])
+    if act == "called" and tool is not None and tool.interrupts:
+        draft.steps.pop()  # the program waits for a person then
+    if act == "raised":
+        draft.questions.append(f"what makes `{name}` raise? Prepare it here")
+    elif act in ("interrupted", "answered") and tool is not None and tool.interrupts:
+        draft.questions.append(f"when does `{name}` interrupt, and what does a person answer?")
+        draft.resume = 'Command(resume="yes")'
+    if program is not None and any(decision.tool == name for decision in program.decisions):
+        draft.resume = 'Command(resume={"decisions": [{"type": "approve"}]})'
+    return draft
+
+
+def _refused(name: str, tool: Tool | None, given: dict[str, Any]) -> _Draft:
+    wrong = next(iter(properties_of(tool.schema)), "") if tool is not None else ""
+    bad = {**given, wrong: {"not": "valid"}} if wrong else {}
+    return _Draft([f"{_call(name, bad)}.unchecked()", 'say("Done.")'])
+
+
+def _argument(subject: str, act: str, program: Program | None) -> _Draft:
+    # The name of an argument's item is TOOL.ARGUMENT.ACT, and a value may hold a dot.
+    head, _, value = subject.partition(".=")
+    name, _, argument = head.rpartition(".")
+    act = f"={value}.{act}" if value else act
+    tool = program.tools.get(name) if program is not None else None
+    if tool is None:
+        return _Draft(questions=[f"which call of `{name}` has `{argument}` {act.replace('_', ' ')}?"])
+    given, schema = _arguments(tool.schema, name), properties_of(tool.schema).get(argument, {})
+    if act == "left_out":
+        given.pop(argument, None)
+        return _Draft([_call(name, given), 'say("Done.")'])
+    step = _call(name, given | {argument: "VALUE"}).replace("'VALUE'", _argument_text(act, schema, argument))
+    return _Draft([step, 'say("Done.")'])
+
+
+def _argument_text(act: str, schema: Mapping[str, Any], argument: str) -> str:
+    if act.startswith("="):
+        return f"[{act[1:]}]" if schema.get("type") == "array" else act[1:]
+    member = next((one for one in union_of(schema) if act == f":{one.get('title') or one.get('type')}"), schema)
+    return repr(_value(member, argument))
+
+
+def _outcome(site: str, act: str, program: Program | None) -> _Draft:
+    tool = next(iter(program.tools.values()), None) if program is not None else None
+    one = _call(tool.name, _arguments(tool.schema, tool.name)) if tool is not None else 'call("TODO")'
+    steps = {
+        "text": ['say("Hello.")'],
+        "tool_call": [one, 'say("Done.")'],
+        "several_calls": [f"reply({one}, {one})", 'say("Done.")'],
+        "empty": ['say("")'],
+        "length": ['say("This answer is cut", stop_reason="length")'],
+        "content_filter": ['say("", stop_reason="content_filter")'],
+        "refusal": ['say("I cannot help with that.", refusal=True)'],
+        "error": ["fail(500)"],
+    }[act]
+    questions = ["what does the program do when its model fails? Expect that here"] if act == "error" else []
+    if tool is None and "call" in act:
+        questions.append(f"which tool does the model of `{site}` call?")
+    return _Draft(steps, questions)
+
+
+def _answer(name: str, act: str, program: Program | None) -> _Draft:
+    steps = [f'call("{name}", {{"TODO": 1}}).unchecked()'] if act == "refused" else []
+    return _Draft([*steps, 'structured({"TODO": 1})'], [f"which fields has a valid `{name}`?"])
+
+
+def _edge(subject: str, act: str, program: Program | None) -> _Draft:
+    source, _, target = f"{subject}.{act}".removeprefix(".").partition("->")
+    branches = program.branches.get(source, ()) if program is not None else ()
+    if any(branch.run_name is None for branch in branches) and program is not None and program.tools:
+        # An agent of LangChain: its model decides where it goes.
+        tool = next(iter(program.tools.values()))
+        return _Draft(
+            ['say("Done.")'] if target == END else [_call(tool.name, _arguments(tool.schema, tool.name)), 'say("Done.")']
+        )
+    names = ", ".join(f"`{branch.name}`" for branch in branches)
+    question = f"which input or answer makes {names} return `{target}`?" if names else f"how does the graph come to `{source}`?"
+    return _Draft(questions=[question])
+
+
+def _node(subject: str, act: str, program: Program | None) -> _Draft:
+    return _Draft(questions=[f"which input leads to the node `{f'{subject}.{act}'.removeprefix('.')}`?"])
+
+
+def _interrupt(subject: str, act: str, program: Program | None) -> _Draft:
+    tool = program.tools.get(subject) if program is not None else None
+    if tool is None:
+        return _Draft(questions=[f"which input leads to the interrupt of `{subject}`?"], resume='Command(resume="yes")')
+    decision: dict[str, Any] = {"type": act}
+    given = _arguments(tool.schema, subject)
+    decision |= {"edited_action": {"name": subject, "args": given}} if act == "edit" else {}
+    decision |= {"message": "no"} if act in ("reject", "respond") else {}
+    return _Draft([_call(subject, given), 'say("Done.")'], resume=f"Command(resume={{'decisions': [{decision!r}]}})")
+
+
+def _mode(subject: str, act: str, program: Program | None) -> _Draft:
+    steps = ['say("Hello.")', 'say("Hello.")'] if act in ("batch", "abatch") else ['say("Hello.")']
+    return _Draft(steps if program is not None and program.models else [], mode=act)
+
+
+_DRAFTS: Final[Mapping[str, Callable[[str, str, Program | None], _Draft]]] = {
+    "tools": _tool,
+    "arguments": _argument,
+    "models": _outcome,
+    "answers": _answer,
+    "edges": _edge,
+    "nodes": _node,
+    "interrupts": _interrupt,
+    "modes": _mode,
+}
+
+
+# -- values
+
+
+def _call(name: str, given: Mapping[str, Any]) -> str:
+    if not all(key.isidentifier() for key in given):
+        return f"call({name!r}, {dict(given)!r})"
+    return f"call({', '.join([repr(name), *(f'{key}={value!r}' for key, value in given.items())])})"
+
+
+def _arguments(schema: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return arguments that fit a schema; placeholders for those that are required if nothing can be invented."""
+    from llmtest.auto import values
+
+    try:
+        return values.arguments(key, schema, key)
+    except (InventError, ImportError):
+        required: Sequence[str] = schema.get("required") or ()
+        return {name: _plain(properties_of(schema).get(name, {})) for name in required}
+
+
+def _value(schema: Mapping[str, Any], key: str) -> object:
+    from llmtest.auto import values
+
+    try:
+        return values.value(schema, key)
+    except (InventError, ImportError):
+        return _plain(schema)
+
+
+def _plain(schema: Mapping[str, Any]) -> object:
+    if schema.get("enum"):
+        return schema["enum"][0]
+    samples = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}, "null": None}
+    return samples.get(str(schema.get("type")), "text")

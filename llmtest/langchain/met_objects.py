@@ -1,0 +1,164 @@
+"""Which object each recorded run is a run of, and how an entry point was called: both are on the stack when the run starts.
+
+LangChain passes a name to its callbacks and no object. The method that fires them has it as its `self`, a few frames further
+out. Nothing of the program is patched, and an object is only looked at after its test.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackManager
+
+from llmtest.core.source import waiting_frames
+from llmtest.coverage.items import Item
+from llmtest.coverage.programs import Component, Program
+from llmtest.events.events import Run
+from llmtest.langchain import tap
+from llmtest.langchain.inventory import Reader, is_program
+from llmtest.langchain.used_objects import is_graph
+
+_CALLBACKS: Final = "langchain_core.callbacks.manager"
+_LOOP: Final = "asyncio.events"
+_NEAR: Final = 8
+"""In how many frames around a callback its object is. Measured: 4 in sync code, 5 in async code, and one more for a model."""
+_FAR: Final = 40
+
+_MODES: Final = frozenset(("invoke", "ainvoke", "stream", "astream", "batch", "abatch"))
+
+
+class Met(NamedTuple):
+    """The object of a run, and for a run without a parent the name of the method that the program called on it."""
+
+    item: object
+    mode: str
+
+
+class MetObjects:
+    """The objects of runs, by the ids of the runs. Any thread may add to it."""
+
+    def __init__(self) -> None:
+        self.of_run: dict[UUID, Met] = {}
+
+    def note(self, run_id: UUID, is_root: bool) -> None:
+        """Note the object of a run that starts now, on this stack."""
+        frame: FrameType | None = sys._getframe(2)
+        for _ in range(_NEAR):
+            if frame is None:
+                return
+            name = frame.f_globals.get("__name__", "")
+            if name == _LOOP:  # a task of its own, as `gather` makes one for each prompt: its object is on the stack of who waits
+                frame = _waiting_frame()
+                continue
+            if name != _CALLBACKS and not name.startswith("llmtest."):
+                found = frame.f_locals.get("self")
+                if found is not None and not isinstance(found, BaseCallbackManager):
+                    self.of_run[run_id] = Met(found, _mode(frame, found) if is_root else "")
+                    return
+            frame = frame.f_back
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note the objects of all runs that start in the block, in every thread."""
+        before, tap.meet = tap.meet, self.note
+        try:
+            yield
+        finally:
+            tap.meet = before
+
+
+def _waiting_frame() -> FrameType | None:
+    """Return the frame of LangChain that waits for the current task."""
+    found = (frame for frame, _ in waiting_frames() if str(frame.f_globals.get("__name__")).startswith("langchain_core."))
+    return next(found, None)
+
+
+def _mode(start: FrameType, item: object) -> str:
+    """Return the outermost way of calling `item` on the stack; empty if there is none, as in a task of `gather`."""
+    found = ""
+    frame: FrameType | None = start
+    for _ in range(_FAR):
+        if frame is None:
+            break
+        name = frame.f_code.co_name
+        if name == "consume_astream":  # `astream_events` reads the stream in a task of its own
+            return "astream_events"
+        if name in ("_pump_next", "ensure_started") or _is_pumped(frame, item):
+            return "stream_events_v3"
+        if name in _MODES and frame.f_locals.get("self") is item:
+            found = _batched(frame) or name
+        frame = frame.f_back
+    return found
+
+
+def _batched(frame: FrameType) -> str:
+    """`Runnable.batch` calls a function of its own, that is called as the method that it calls in turn."""
+    qualified = frame.f_code.co_qualname
+    return next((mode for mode in ("abatch", "batch") if f".{mode}.<locals>." in qualified), "")
+
+
+def _is_pumped(frame: FrameType, item: object) -> bool:
+    """True for a graph that streams in version 3, in async code: its reader has a task for each step of the generator."""
+    around = frame.f_back
+    if frame.f_code.co_name != "astream" or around is None or around.f_globals.get("__name__") != _LOOP:
+        return False
+    return frame.f_locals.get("self") is item and frame.f_locals.get("version") == "v2"
+
+
+class Meeting:
+    """What runs are runs of, by their objects: the programs and the parts of chains that `llmtest.coverage.hits` asks for.
+
+    `named` are programs that the user has named: they count even if they are a bare model or retriever.
+    """
+
+    def __init__(self, met: MetObjects, reader: Reader, named: Sequence[object] = ()) -> None:
+        self._objects = met
+        self._last: tuple[Run | None, Met | None] = (None, None)
+        self._reader = reader
+        self._named = named
+        # The objects live as long as `met`, which is as long as this: by their ids, a look-up takes a part of the time.
+        self._parts: dict[int, Component | None] = {}
+        self._items: dict[tuple[int, str, str], Sequence[Item]] = {}
+
+    def _met(self, run: Run) -> Met | None:
+        if self._last[0] is not run:  # each run is asked about several times in a row, and the hash of its id is slow
+            self._last = (run, self._objects.of_run.get(run.id))
+        return self._last[1]
+
+    def program_of(self, run: Run) -> Program | None:
+        met = self._met(run)
+        if met is None:
+            return None
+        if is_graph(met.item):
+            return self._reader.program(met.item)
+        if run.parent_id is not None:
+            return None
+        is_entry = is_program(met.item) or any(met.item is one for one in self._named)
+        return self._reader.program(met.item, run.name) if is_entry else None
+
+    def component_of(self, run: Run) -> Component | None:
+        met = self._met(run)
+        if met is None:
+            return None
+        key = id(met.item)
+        if key not in self._parts:
+            self._parts[key] = self._reader.component(met.item)
+        return self._parts[key]
+
+    def items_of(self, run: Run, program: str, site: str) -> Sequence[Item]:
+        met = self._met(run)
+        if met is None:
+            return ()
+        key = (id(met.item), program, site)
+        if key not in self._items:
+            self._items[key] = self._reader.items_of(met.item, program, site)
+        return self._items[key]
+
+    def mode_of(self, run: Run) -> str:
+        met = self._met(run)
+        return "" if met is None else met.mode

@@ -1,0 +1,514 @@
+"""What a span says of a run, in whichever convention: GenAI of any version, OpenInference, OpenLLMetry, Langfuse, our own.
+
+What is not said is `UNKNOWN`, and no default.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
+
+from llmtest.events.callbacks import RunKind
+from llmtest.events.usage import read_usage
+from llmtest.events.words import EMPTY, Document, Ended, Failure, FrozenDict, FrozenList, Message, Usage
+from llmtest.otel import conventions as names
+from llmtest.otel.conventions import Langfuse, LangSmith, Older, OpenInference, Own, Traceloop
+from llmtest.otel.messages import freeze, frozen_content, read_json, read_messages, read_tools, role_of, text_of_value
+from llmtest.otel.spans import Span
+
+UNKNOWN: Final = object()
+"""The value of what a span does not say."""
+
+
+@dataclass(slots=True)
+class SpanFacts:
+    """What a span says. `kind` is None if it says nothing of models, tools, retrievers or agents."""
+
+    kind: RunKind | None
+    name: str
+    input: Any = UNKNOWN
+    output: Any = UNKNOWN
+    error: Failure | None = None
+    usage: Usage | None = None
+    model: str | None = None
+    provider: str | None = None
+    finish_reason: str | None = None
+    response_id: str | None = None
+    call_id: str | None = None
+    tools: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    metadata: FrozenDict = EMPTY
+    ended: str = "ended"
+    cached: bool = False
+
+
+def facts_of(span: Span) -> SpanFacts:
+    """Return what a span says."""
+    told = span.attributes
+    kind = _kind(told)
+    facts = SpanFacts(kind, _name(span, kind))
+    facts.error = _error(span)
+    if kind is None:
+        return facts
+    facts.metadata = _metadata(told)
+    facts.tags, facts.metadata = _tags(told, facts)
+    ended = str(told.get(Own.ENDED))
+    facts.ended = ended if ended in _FAILED or ended == "open" else "ended"
+    facts.cached = told.get(Own.CACHED) is True
+    _READERS[kind](span, facts)
+    return facts
+
+
+def _first(told: Mapping[str, Any], *keys: str) -> Any:
+    """Return the value of the first of these attributes that a span has; None if it has none."""
+    return next((told[key] for key in keys if told.get(key) is not None), None)
+
+
+def _text(told: Mapping[str, Any], *keys: str) -> str | None:
+    found = _first(told, *keys)
+    return None if found is None or found == "" else str(found)
+
+
+# -- what it is
+
+
+def _kind(told: Mapping[str, Any]) -> RunKind | None:
+    own = told.get(Own.RUN_KIND)
+    if own in ("chain", "chat", "llm", "tool", "retriever"):
+        return cast("RunKind", own)
+    kind = told.get(OpenInference.KIND)
+    if kind is not None:
+        found = OpenInference.KINDS.get(str(kind).upper(), "chain")
+        is_text = found == "chat" and not _has(told, OpenInference.INPUT_MESSAGES) and _has(told, OpenInference.PROMPTS)
+        return "llm" if is_text else found
+    for key, kinds in _KINDS:
+        if (word := told.get(key)) is not None and (known := kinds.get(str(word).lower())) is not None:
+            return known
+    if told.get(names.TOOL_NAME) is not None:
+        return "tool"
+    return "chat" if _first(told, names.REQUEST_MODEL, Older.SYSTEM) is not None else None
+
+
+_KINDS: Final[Sequence[tuple[str, Mapping[str, RunKind]]]] = (
+    (names.OPERATION, names.OPERATIONS),
+    (Langfuse.TYPE, Langfuse.KINDS),
+    (LangSmith.KIND, LangSmith.KINDS),
+    (Traceloop.KIND, Traceloop.KINDS),
+    (Traceloop.REQUEST_TYPE, Traceloop.REQUESTS),
+)
+
+
+def _has(told: Mapping[str, Any], prefix: str) -> bool:
+    return any(key.startswith(f"{prefix}.") or key == prefix for key in told)
+
+
+def _name(span: Span, kind: RunKind | None) -> str:
+    told = span.attributes
+    found = _text(told, Own.RUN_NAME)
+    if found is None and kind == "tool":
+        found = _text(told, names.TOOL_NAME, OpenInference.TOOL_NAME, Traceloop.NAME)
+    elif found is None and kind == "chain":
+        found = _text(told, names.AGENT_NAME, OpenInference.AGENT_NAME, "gen_ai.workflow.name", Traceloop.NAME)
+    elif found is None and kind == "retriever":
+        found = _text(told, names.DATA_SOURCE)
+    if found is None and kind in ("chat", "llm") and told.get(names.OPERATION) is not None:
+        found = _text(told, names.REQUEST_MODEL, names.RESPONSE_MODEL)
+    return found or span.name
+
+
+def _error(span: Span) -> Failure | None:
+    told = span.attributes
+    exception = next((event.attributes for event in span.events if event.name == names.EXCEPTION), None)
+    failed = span.status == "error" or told.get(Langfuse.LEVEL) == "ERROR" or told.get(names.ERROR_TYPE) is not None
+    if not failed:
+        return None
+    about = exception or {}
+    kind = _text(told, names.ERROR_TYPE) or _text(about, names.EXCEPTION_TYPE) or _type_in(span.message) or "Error"
+    message = _text(about, names.EXCEPTION_MESSAGE) or _text(told, Langfuse.STATUS) or span.message
+    ended = str(told.get(Own.ENDED))
+    return Failure(kind.rpartition(".")[2], message, cast("Ended", ended) if ended in _FAILED else "error")
+
+
+_FAILED: Final = frozenset({"cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule"})
+
+
+def _type_in(message: str) -> str | None:
+    found = re.match(r"([A-Za-z_]\w*(?:Error|Exception|Interrupt|Timeout))\b", message)
+    return found[1] if found else None
+
+
+def _metadata(told: Mapping[str, Any]) -> FrozenDict:
+    found = read_json(_first(told, Own.METADATA, OpenInference.METADATA, Langfuse.METADATA))
+    made = freeze(found) if isinstance(found, dict) else EMPTY
+    pairs = {_METADATA.sub("", key): freeze(_read_part(told[key])) for key in told if key.startswith(_PREFIXES)}
+    thread = _text(told, names.CONVERSATION, OpenInference.SESSION)
+    if thread is not None and not {"thread_id", "session_id", "conversation_id"} & made.keys():
+        pairs["thread_id"] = thread
+    return FrozenDict({**made, **pairs}) if pairs else made
+
+
+_PREFIXES: Final = tuple(f"{name}." for name in (Langfuse.METADATA, LangSmith.METADATA, Traceloop.METADATA))
+_METADATA: Final = re.compile("|".join(map(re.escape, _PREFIXES)))
+
+
+def _read_part(value: object) -> Any:
+    """Return a part of metadata. Langfuse writes each as JSON, OpenLLMetry each as a text."""
+    if isinstance(value, str) and re.fullmatch(r'"[^"\\]*"|\d{1,9}', value):
+        return json.loads(value)
+    return read_json(value)
+
+
+def _tags(told: Mapping[str, Any], facts: SpanFacts) -> tuple[tuple[str, ...], FrozenDict]:
+    """Return the tags, and the metadata without them. A node of a graph has its step as a tag, as in LangChain."""
+    metadata = facts.metadata
+    found = read_json(_first(told, Own.TAGS, OpenInference.TAGS, LangSmith.TAGS, Langfuse.TAGS))
+    if isinstance(found, str):
+        found = found.split(", ")  # LangSmith
+    if found is None and isinstance(metadata.get("tags"), list):
+        found = metadata["tags"]
+        metadata = FrozenDict({key: value for key, value in metadata.items() if key != "tags"})
+    tags = tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+    step = metadata.get("langgraph_step")
+    if not tags and facts.kind == "chain" and isinstance(step, int) and metadata.get("langgraph_node") == facts.name:
+        tags = (f"graph:step:{step}",)
+    return tags, metadata
+
+
+# -- models
+
+
+def _read_model(span: Span, facts: SpanFacts) -> None:
+    told = span.attributes
+    facts.model = _text(told, names.REQUEST_MODEL, OpenInference.MODEL, Langfuse.MODEL, names.RESPONSE_MODEL)
+    facts.provider = _text(told, names.PROVIDER, OpenInference.PROVIDER, OpenInference.SYSTEM, Older.SYSTEM)
+    facts.response_id = _text(told, names.RESPONSE_ID)
+    reasons = told.get(names.FINISH_REASONS)
+    facts.finish_reason = (
+        str(reasons[0]) if isinstance(reasons, list | tuple) and reasons else _text(told, OpenInference.FINISH_REASON)
+    )
+    facts.usage = _usage(told)
+    if facts.usage is None and isinstance(outputs := read_json(told.get(LangSmith.OUTPUTS)), dict):
+        about = outputs.get("llm_output")
+        facts.usage = read_usage(outputs.get("usage_metadata") or (about.get("token_usage") if isinstance(about, dict) else None))
+    facts.tools = _tools(told)
+    facts.parameters = _parameters(told)
+    asked, said = (_messages(span, *keys) for keys in (_ASKED, _SAID))
+    instructions = _instructions(told)
+    if asked is not None:
+        tools = [message.content for message in asked if message.role == "tool" and message.tool_call_id is None]
+        if told.get(Langfuse.INPUT) is not None and tools:  # its handler puts the definitions of tools among the messages
+            facts.tools = read_tools(json.dumps([read_json(tool) for tool in tools]))
+            asked = [message for message in asked if message.role != "tool" or message.tool_call_id is not None]
+        facts.input = FrozenList([*instructions, *asked])
+    if said is not None:
+        facts.output = [_as_answer(message) for message in said]
+
+
+def _as_answer(message: Message) -> Message:
+    """An answer without a role is one of a model."""
+    return message if message.role == "ai" else replace(message, role="ai", name=None, tool_call_id=None)
+
+
+_ASKED: Final = (
+    names.INPUT_MESSAGES,
+    OpenInference.INPUT_MESSAGES,
+    Traceloop.PROMPT,
+    LangSmith.INPUTS,
+    Langfuse.INPUT,
+    OpenInference.INPUT,
+)
+_SAID: Final = (
+    names.OUTPUT_MESSAGES,
+    OpenInference.OUTPUT_MESSAGES,
+    Traceloop.COMPLETION,
+    LangSmith.OUTPUTS,
+    Langfuse.OUTPUT,
+    OpenInference.OUTPUT,
+)
+
+
+def _messages(span: Span, genai: str, flat: str, early: str, *wholes: str) -> Sequence[Message] | None:
+    """Return the conversation that a span has in one of these ways; None if it has none."""
+    told = span.attributes
+    if genai in told:
+        return read_messages(told[genai])
+    detail = next((e.attributes for e in span.events if e.name == names.OPERATION_DETAILS and genai in e.attributes), None)
+    if detail is not None:
+        return read_messages(detail[genai])
+    found = list(_flat_messages(told, flat)) or list(_early_messages(told, early))
+    if found:
+        return found
+    read = read_json(_first(told, *wholes))
+    if isinstance(read, dict):
+        key = next((key for key in ("generations", "prompts", "messages", "message", "choices") if key in read), None)
+        if key is None and not is_message(read):
+            return None  # parameters and the like, of a provider that is not known
+        read = read[key] if key is not None else read
+    return read_messages(read) if read is not None else None
+
+
+def _instructions(told: Mapping[str, Any]) -> list[Message]:
+    parts = read_json(told.get(names.SYSTEM_INSTRUCTIONS))
+    if not parts:
+        return []
+    texts = (
+        [part.get("content", "") if isinstance(part, dict) else str(part) for part in parts]
+        if isinstance(parts, list)
+        else [parts]
+    )
+    return [Message("system", "\n".join(map(str, texts)))]
+
+
+def _flat_messages(told: Mapping[str, Any], prefix: str) -> Iterator[Message]:
+    """Yield the messages of OpenInference: `llm.input_messages.0.message.role`."""
+    for item in _rows(told, prefix):
+        blocks = [
+            {"type": block.get(OpenInference.CONTENT_TYPE, "text"), "text": block.get(OpenInference.CONTENT_TEXT, "")}
+            for block in _rows(item, OpenInference.CONTENTS)
+        ]
+        calls = [
+            {
+                "id": call.get(OpenInference.TOOL_CALL_ID),
+                "name": call.get(OpenInference.CALL_NAME),
+                "args": call.get(OpenInference.CALL_ARGUMENTS),
+            }
+            for call in _rows(item, OpenInference.CALLS)
+        ]
+        about = {
+            "role": item.get(OpenInference.ROLE, "user"),
+            "content": item.get(OpenInference.CONTENT, frozen_content(blocks)),
+            "tool_calls": calls,
+            "name": item.get(OpenInference.NAME),
+            "tool_call_id": item.get(OpenInference.ANSWERED_CALL),
+        }
+        yield from read_messages([about])
+
+
+def _early_messages(told: Mapping[str, Any], prefix: str) -> Iterator[Message]:
+    """Yield the messages of OpenLLMetry: `gen_ai.prompt.0.role`."""
+    for item in _rows(told, prefix):
+        calls = [
+            {"id": call.get("id"), "name": call.get("name"), "args": call.get("arguments")} for call in _rows(item, "tool_calls")
+        ]
+        about = {**item, "tool_calls": calls, "content": read_json(item.get("content", ""))}
+        yield from read_messages([{key: value for key, value in about.items() if not key.startswith("tool_calls.")}])
+
+
+def _rows(told: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
+    """Return the objects of a flattened list, by their numbers. Attributes may come in any order, and with gaps."""
+    start = len(prefix) + 1
+    found: dict[int, dict[str, Any]] = {}
+    for key, value in told.items():
+        if key.startswith(f"{prefix}."):
+            number, _, rest = key[start:].partition(".")
+            if number.isdecimal() and rest and len(number) < 8:
+                found.setdefault(int(number), {})[rest] = value
+    return [found[number] for number in sorted(found)]
+
+
+def _usage(told: Mapping[str, Any]) -> Usage | None:
+    into = _number(told, names.INPUT_TOKENS, OpenInference.INPUT_TOKENS, Older.INPUT_TOKENS)
+    out = _number(told, names.OUTPUT_TOKENS, OpenInference.OUTPUT_TOKENS, Older.OUTPUT_TOKENS)
+    if into is None and out is None:
+        return _langfuse_usage(read_json(told.get(Langfuse.USAGE)))
+    writes = (version.cache_write for version in names.VERSIONS.values())
+    read = _number(told, names.CACHE_READ, OpenInference.CACHE_READ, *Older.CACHE_READ)
+    write = _number(told, *writes, OpenInference.CACHE_WRITE, *Older.CACHE_WRITE)
+    thought = _number(told, names.REASONING, OpenInference.REASONING, *Older.REASONING)
+    total = _number(told, OpenInference.TOTAL_TOKENS, "llm.usage.total_tokens", "gen_ai.usage.total_tokens")
+    into, out = into or 0, out or 0
+    inner = {"cache_read": read, "cache_creation": write}
+    return Usage(
+        into,
+        out,
+        total or into + out,
+        FrozenDict({key: count for key, count in inner.items() if count}),
+        FrozenDict(reasoning=thought) if thought else EMPTY,
+    )
+
+
+def _langfuse_usage(found: object) -> Usage | None:
+    if not isinstance(found, dict):
+        return None
+    named = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens"}
+    return read_usage({named.get(key, key): value for key, value in found.items()})
+
+
+def _number(told: Mapping[str, Any], *keys: str) -> int | None:
+    found = _first(told, *keys)
+    return int(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def _tools(told: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    if told.get(names.TOOL_DEFINITIONS) is not None:
+        return read_tools(told[names.TOOL_DEFINITIONS])
+    schemas = [row.get(OpenInference.TOOL_SCHEMA) for row in _rows(told, OpenInference.TOOLS)]
+    return read_tools(schemas or _rows(told, Traceloop.FUNCTIONS))
+
+
+def _parameters(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = read_json(_first(told, OpenInference.PARAMETERS, Langfuse.PARAMETERS))
+    # Some write the whole answer of the API there, with its id and time.
+    made = {key: value for key, value in found.items() if key in names.ASKED} if isinstance(found, dict) else {}
+    for key, name in names.PARAMETERS.items():
+        if told.get(name) is not None:
+            made[key] = told[name]
+    return made
+
+
+# -- tools, retrievers, chains
+
+
+def _read_tool(span: Span, facts: SpanFacts) -> None:
+    told = span.attributes
+    facts.call_id = _text(told, names.TOOL_CALL_ID, OpenInference.TOOL_CALL_ID)
+    given = _first(told, names.TOOL_ARGUMENTS, *Older.TOOL_ARGUMENTS, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT)
+    if given is None:  # the parameters are arguments, or their schema: not all agree
+        parameters = read_json(told.get(OpenInference.TOOL_PARAMETERS))
+        is_schema = isinstance(parameters, dict) and "properties" in parameters
+        given = parameters if isinstance(parameters, dict) and not is_schema else told.get(OpenInference.INPUT)
+    if given is not None:
+        facts.input = freeze(_arguments(read_json(given)))
+    facts.call_id = facts.call_id or _text(facts.metadata, "tool_call_id")
+    result = _first(
+        told, names.TOOL_RESULT, *Older.TOOL_RESULT, LangSmith.OUTPUTS, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT
+    )
+    if result is not None:
+        facts.output = _result(read_json(result), facts)
+
+
+def _arguments(value: Any) -> Any:
+    """Return the arguments within what OpenLLMetry writes around them: LangChain's text of them, which is Python."""
+    if not (isinstance(value, dict) and "input_str" in value and value.keys() <= _AROUND):
+        return value
+    found = value.get("inputs", value["input_str"])
+    if isinstance(found, str):
+        try:
+            return ast.literal_eval(found)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return found
+    return found
+
+
+_AROUND: Final = frozenset({"inputs", "input_str", "tags", "metadata", "kwargs"})
+
+
+def _result(value: Any, facts: SpanFacts) -> Any:
+    """Return the result of a tool; of a message that LangChain made of it, what it says."""
+    if isinstance(value, dict) and "output" in value and value.keys() <= {"output", "kwargs"}:
+        value = value["output"]
+    if isinstance(value, dict) and is_message(value):
+        messages = read_messages([value])
+        if messages and messages[0].role == "tool":
+            facts.call_id = facts.call_id or messages[0].tool_call_id
+            return messages[0].content
+    return freeze(value)
+
+
+def _read_retriever(span: Span, facts: SpanFacts) -> None:
+    told = span.attributes
+    query = read_json(_first(told, names.QUERY, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT))
+    if query is not None:
+        facts.input = text_of_value(query["query"] if isinstance(query, dict) and query.keys() == {"query"} else query)
+    rows = _rows(told, OpenInference.DOCUMENTS)
+    found = read_json(_first(told, names.DOCUMENTS, LangSmith.OUTPUTS, Langfuse.OUTPUT))
+    found = found.get("documents") if isinstance(found, dict) else found
+    if rows:
+        facts.output = FrozenList([_document_of(row) for row in rows])
+    elif isinstance(found, list):
+        facts.output = FrozenList([_document_in(item) for item in found])
+
+
+def _document_of(row: Mapping[str, Any]) -> Document:
+    metadata = read_json(row.get(OpenInference.DOCUMENT_METADATA))
+    about = freeze(metadata) if isinstance(metadata, dict) else EMPTY
+    return Document(str(row.get(OpenInference.DOCUMENT_CONTENT, "")), about, _text(row, OpenInference.DOCUMENT_ID))
+
+
+def _document_in(item: object) -> Any:
+    if not isinstance(item, dict):
+        return freeze(item)
+    content = item.get("content", item.get("page_content"))
+    if content is None:
+        return freeze(item)
+    metadata = item.get("metadata")
+    return Document(str(content), freeze(metadata) if isinstance(metadata, dict) else EMPTY, _text(item, "id"))
+
+
+def _read_chain(span: Span, facts: SpanFacts) -> None:
+    told = span.attributes
+    given = _first(told, names.INPUT_MESSAGES, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT)
+    result = _first(
+        told,
+        names.OUTPUT_MESSAGES,
+        LangSmith.OUTPUTS,
+        Langfuse.OUTPUT,
+        Traceloop.OUTPUT,
+        OpenInference.OUTPUT,
+        Older.FINAL_RESULT,
+    )
+    messages = next((told[key] for key in Older.ALL_MESSAGES if told.get(key) is not None), None)
+    if given is None and messages is not None:  # a whole conversation: the last message is the answer
+        conversation = read_messages(messages)
+        given = list(itertools.takewhile(lambda message: message.role != "ai", conversation))
+        result = conversation[-1:] if result is None else result
+    facts.input = UNKNOWN if given is None else _state(given, told.get(names.INPUT_MESSAGES) is given)
+    facts.output = UNKNOWN if result is None else _state(result, told.get(names.OUTPUT_MESSAGES) is result)
+    if told.get(Own.INPUT) is not None:  # ours are JSON in every case, also a plain text
+        facts.input = revived(json.loads(told[Own.INPUT]))
+    if told.get(Own.OUTPUT) is not None:
+        facts.output = revived(json.loads(told[Own.OUTPUT]))
+
+
+def _state(value: Any, is_conversation: bool) -> Any:
+    """Return the input or output of a chain, with the messages in it."""
+    read = read_json(value)
+    if is_conversation or (isinstance(read, list) and read and all(isinstance(item, Message) for item in read)):
+        return FrozenDict(messages=read_messages(read))
+    if isinstance(read, dict) and "inputs" in read and read.keys() <= {"inputs", "tags", "metadata", "kwargs"}:
+        read = read["inputs"]  # OpenLLMetry
+    elif isinstance(read, dict) and "outputs" in read and read.keys() <= {"outputs", "kwargs"}:
+        read = read["outputs"]
+    elif isinstance(read, dict) and len(read) == 1 and ("input" in read or "output" in read):
+        (read,) = read.values()  # LangSmith has no input that is not an object
+    return revived(read)
+
+
+def revived(value: Any) -> Any:
+    """Return plain JSON as frozen words, with each message in it."""
+    if isinstance(value, dict):
+        if is_message(value):
+            found = read_messages([value])
+            return found[0] if len(found) == 1 else found
+        return FrozenDict({str(key): revived(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return FrozenList([revived(item) for item in value])
+    return value
+
+
+def is_message(value: Mapping[str, Any]) -> bool:
+    """True if plain JSON is a message, as the conventions, OpenAI or LangChain write one."""
+    if isinstance(value.get("parts"), list) and "role" in value:
+        return True
+    if isinstance(value.get("data"), dict) and value.keys() == {"type", "data"}:
+        return role_of(value["type"]) in _ROLES
+    if value.get("lc") == 1 and isinstance(value.get("kwargs"), dict):
+        return str((value.get("id") or [""])[-1]).endswith(("Message", "MessageChunk"))
+    kind = value.get("role", value.get("type"))
+    return "content" in value and isinstance(kind, str) and role_of(kind) in _ROLES
+
+
+_ROLES: Final = frozenset({"human", "ai", "system", "tool"})
+_READERS: Final[Mapping[RunKind, Callable[[Span, SpanFacts], None]]] = {
+    "chat": _read_model,
+    "llm": _read_model,
+    "tool": _read_tool,
+    "retriever": _read_retriever,
+    "chain": _read_chain,
+}

@@ -1,0 +1,425 @@
+"""`faults`: planted weaknesses are found, repaired twins pass, and what is asked wrongly is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langchain_ollama import ChatOllama
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from llmtest import ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, record, say
+from llmtest.campaigns import Matrix, fault_runs, faults, kind_names
+from llmtest.errors import CampaignError, FaultError
+from llmtest.langchain.providers import scripted_providers
+from tests.support.weak_programs import TWINS, Twins, ask_again, ask_once
+
+
+@pytest.mark.parametrize("twins", TWINS, ids=lambda twins: twins.name)
+def test_a_planted_weakness_is_found_with_a_witness(twins: Twins) -> None:
+    matrix = twins.campaign(twins.weak)
+
+    name, outcome = twins.finds
+    assert matrix[name] == outcome
+    (verdict,) = (verdict for verdict in matrix.verdicts if verdict.name == name)
+    assert verdict.witness
+    assert verdict.why
+    with pytest.raises(FaultError):
+        matrix.check()
+
+
+@pytest.mark.parametrize("twins", TWINS, ids=lambda twins: twins.name)
+def test_a_repaired_twin_passes(twins: Twins) -> None:
+    matrix = twins.campaign(twins.sound)
+
+    assert len(matrix) > 0
+    assert matrix.failed == ()
+    matrix.check()
+
+
+def test_two_campaigns_of_one_program_are_equal() -> None:
+    assert str(faults(ask_again)) == str(faults(ask_again))
+
+
+def test_a_campaign_leaves_nothing_on_the_page_of_the_test_around(page) -> None:
+    with record() as recording:
+        faults(ask_once, kinds="timeout")
+
+    assert page.take() == []
+    assert len(recording.models) == 2  # it sees what the program does, as any block around
+
+
+def test_the_first_line_of_a_failure_names_outcome_and_fault() -> None:
+    matrix = faults(ask_once, kinds="timeout")
+
+    with pytest.raises(FaultError) as caught:
+        matrix.check()
+
+    assert str(caught.value) == (
+        "crash: ScriptedChatModel#1 timeout\n"
+        "  TimeoutError: the model timed out\n"
+        "\n"
+        "1 fault at 1 call: 1 crash\n"
+        "  ScriptedChatModel#1\n"
+        "    crash             timeout"
+    )
+    assert (caught.value.outcome, caught.value.fault) == ("crash", "ScriptedChatModel#1 timeout")
+
+
+def test_pairs_come_after_single_faults_that_are_survived() -> None:
+    def twice() -> None:
+        model = ScriptedChatModel("a", "b").with_retry(stop_after_attempt=2)
+        assert [model.invoke(question).content for question in ("1", "2")] == ["a", "b"]
+
+    matrix = faults(twice, kinds=["server error", "timeout"], pairs=True)
+
+    assert matrix.summary() == "8 faults at 2 calls: 8 recovered"
+    assert [cell.name for cell in matrix][4:] == [
+        "ScriptedChatModel#1 server error and ScriptedChatModel#2 server error",
+        "ScriptedChatModel#1 server error and ScriptedChatModel#2 timeout",
+        "ScriptedChatModel#1 timeout and ScriptedChatModel#2 server error",
+        "ScriptedChatModel#1 timeout and ScriptedChatModel#2 timeout",
+    ]
+
+
+def test_a_pair_that_fails_is_a_smallest_set() -> None:
+    def with_one_spare() -> None:
+        spare = ["spare"]
+
+        def ask(model: ScriptedChatModel) -> str:
+            try:
+                return model.invoke("hi").text
+            except TimeoutError:
+                return spare.pop()
+
+        ask(ScriptedChatModel("a", name="first"))
+        ask(ScriptedChatModel("b", name="second"))
+
+    matrix = faults(with_one_spare, kinds="timeout", pairs=True)
+
+    assert [(cell.name, cell.outcome) for cell in matrix.failed] == [("first#1 timeout and second#1 timeout", "crash")]
+
+
+def test_what_no_script_answers_is_a_hole() -> None:
+    def ask_both() -> None:
+        FakeListChatModel(responses=["x"]).invoke("hi")
+        ScriptedChatModel("Hello").invoke("hi")
+
+    matrix = faults(ask_both, kinds="empty answer", survives=lambda recording: True)
+
+    assert matrix.holes == ("FakeListChatModel#1",)
+    assert str(matrix).splitlines()[-1] == "  without faults, because no script answers them: `FakeListChatModel#1`"
+
+
+def test_a_text_model_and_a_retriever_have_faults_of_their_own() -> None:
+    def ask() -> None:
+        ScriptedLLM("Hello").invoke("hi")
+        ScriptedRetriever(["Cats purr."]).invoke("cats")
+
+    matrix = faults(ask, survives=lambda recording: True)
+
+    assert {cell.name for cell in matrix if cell.outcome == "recovered"} == {
+        "ScriptedLLM#1 empty answer",
+        "ScriptedRetriever#1 finds nothing",
+    }
+    assert {cell.name for cell in matrix if cell.outcome == "crash"} == {
+        *(f"ScriptedLLM#1 {fault}" for fault in ("rate limit", "rate limit with retry-after", "server error")),
+        *(f"ScriptedLLM#1 {fault}" for fault in ("timeout", "connection reset", "context too long")),
+        "ScriptedRetriever#1 raises RuntimeError",
+        "ScriptedRetriever#1 raises TimeoutError",
+    }
+
+
+def test_a_program_that_tries_for_ever_hangs() -> None:
+    def stubborn() -> str:
+        model = ScriptedChatModel(say("Hello").repeat())
+        while not (answer := model.invoke("hi").text):
+            pass
+        return answer
+
+    def worse() -> None:
+        @tool
+        def ping(q: str) -> str:
+            """Ping."""
+            return "pong"
+
+        while ScriptedChatModel("Hello").invoke("hi").text != "Hello":
+            while True:
+                ping.invoke("x")
+
+    assert faults(stubborn, kinds="empty answer").counts() == {"recovered": 1}
+    (verdict,) = faults(worse, kinds="empty answer").verdicts
+    assert (verdict.outcome, verdict.why) == ("hang", "it made more than 24 calls; without the fault 1")
+
+
+def test_an_answer_that_no_script_has_cannot_be_told() -> None:
+    def asks_more() -> None:
+        model = ScriptedChatModel("Hello")
+        if not model.invoke("hi").text:
+            for question in ("why?", "really?"):
+                model.invoke(question)
+
+    (verdict,) = faults(asks_more, kinds="empty answer").verdicts
+
+    assert (verdict.outcome, verdict.why) == (
+        "cannot tell",
+        "the script has no answer for what comes next: unexpected model call 2: the script has 1 step, all served",
+    )
+
+
+def test_a_fault_that_changes_nothing_is_not_exposed() -> None:
+    @tool
+    def log(text: str) -> None:
+        """Write a log."""
+
+    matrix = faults(lambda: log.invoke("x"), kinds=["nothing", "empty"])
+
+    assert {cell.name: cell.outcome for cell in matrix} == {
+        "log#1 returns nothing": "not exposed",
+        "log#1 returns an empty text": "not exposed",
+    }
+
+
+def test_a_fault_whose_call_does_not_come_is_not_exposed() -> None:
+    def by_chance(numbers=iter(range(9))) -> None:  # noqa: B008
+        ScriptedChatModel("Hello").invoke(f"question {next(numbers)}")
+
+    (verdict,) = faults(by_chance, kinds="timeout").verdicts
+
+    assert (verdict.outcome, verdict.why) == ("not exposed", "`ScriptedChatModel#1 timeout`: the call did not come")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"kinds": ["time out"]}, "there is no kind of fault 'time out'; did you mean `timeout`?"),
+        ({"kinds": []}, f"kinds= is a list of the names of faults; got []\n  known  {', '.join(f'`{n}`' for n in kind_names())}"),
+        (
+            {"survives": "same answr"},
+            "survives= is \"same answer\", a class of errors or a function; got 'same answr'; did you mean `same answer`?",
+        ),
+        ({"effects": 3}, "effects= is a list of the names of tools; got 3"),
+        ({"effects": [3]}, "effects= is a list of the names of tools; got [3]"),
+        ({"invariants": ["empty anser"]}, "there is no invariant 'empty anser'; did you mean `empty answer`?"),
+    ],
+)
+def test_a_wrong_option_is_refused_at_once(options, text) -> None:
+    with pytest.raises(CampaignError) as caught:
+        faults(ask_once, **options)
+
+    assert str(caught.value) == text
+
+
+def test_a_program_that_fails_without_a_fault_has_no_campaign(outside) -> None:
+    def fails() -> None:
+        ScriptedChatModel("Hello").invoke("hi")
+        raise KeyError("x")
+
+    def leaves_a_step() -> None:
+        ScriptedChatModel("Hello", "unused").invoke("hi")
+
+    with pytest.raises(CampaignError) as caught:
+        faults(fails)
+    with pytest.raises(CampaignError) as left:
+        faults(leaves_a_step)
+
+    assert str(caught.value) == "the program fails without a fault\n  KeyError: 'x'"
+    assert str(left.value).startswith("the program fails without a fault\n  ViolationError: ")
+
+
+def test_a_program_without_calls_has_no_campaign() -> None:
+    with pytest.raises(CampaignError) as caught:
+        faults(lambda: None)
+    with pytest.raises(CampaignError) as unscripted:
+        faults(lambda: FakeListChatModel(responses=["x"]).invoke("hi"))
+
+    assert str(caught.value) == "the program makes no call that could have a fault"
+    assert str(unscripted.value) == ("the program makes no call that could have a fault; it made 1 call that no script answers")
+
+
+def test_pytest_fail_is_an_assertion_and_an_interrupt_goes_out() -> None:
+    def fails() -> None:
+        if not ScriptedChatModel("Hello").invoke("hi").text:
+            pytest.fail("no answer")
+
+    def stops() -> None:
+        if not ScriptedChatModel("Hello").invoke("hi").text:
+            raise KeyboardInterrupt
+
+    (verdict,) = faults(fails, kinds="empty answer").verdicts
+    assert (verdict.outcome, verdict.why) == ("wrong and silent", "Failed: no answer")
+    with pytest.raises(KeyboardInterrupt):
+        faults(stops, kinds="empty answer")
+
+
+def test_a_long_campaign_shows_how_far_it_is(monkeypatch, capsys) -> None:
+    told: list[tuple[int, int]] = []
+
+    class Shown:
+        def __enter__(self):
+            return lambda done, of: told.append((done, of))
+
+        def __exit__(self, *_: object) -> None:
+            told.append((-1, -1))
+
+    monkeypatch.setattr(fault_runs, "PROGRESS_AFTER_S", -1.0)
+    monkeypatch.setattr(fault_runs, "progress", lambda things: Shown())
+
+    faults(ask_once, kinds=["timeout", "server error"])
+
+    assert told == [(1, 2), (2, 2), (-1, -1)]
+
+
+def test_cancelled_at_each_await() -> None:
+    async def swallows() -> str:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return (await ScriptedChatModel("Hello").ainvoke("hi")).text
+
+    async def lets_go() -> str:
+        await asyncio.sleep(0)
+        return (await ScriptedChatModel("Hello").ainvoke("hi")).text
+
+    async def turns_it_into_an_error() -> str:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            raise ValueError("cancelled") from None
+        return (await ScriptedChatModel("Hello").ainvoke("hi")).text
+
+    for program, outcome, why in (
+        (swallows, "wrong and silent", "it was cancelled, and went on"),
+        (lets_go, "recovered", ""),
+        (turns_it_into_an_error, "wrong and silent", "it was cancelled, and raised ValueError: cancelled"),
+    ):
+        verdict = faults(program, kinds="cancelled").verdicts[0]
+        assert (verdict.outcome, verdict.why, verdict.name) == (outcome, why, "await#1 cancelled")
+
+
+def test_tools_of_a_call_are_called_twice_in_the_same_answer() -> None:
+    calls: list[str] = []
+
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        calls.append(q)
+        return q
+
+    def ask() -> Matrix | None:
+        calls.clear()
+        answer = ScriptedChatModel(call("search", q="x")).bind_tools([search]).invoke("hi")
+        for said in answer.tool_calls:
+            search.invoke(said["args"])
+        return None
+
+    (verdict,) = faults(ask, kinds="tool call twice", effects="search").verdicts
+
+    assert (verdict.outcome, verdict.why) == ("wrong and silent", "the tool `search` had its effect twice for {'q': 'x'}")
+    assert calls == ["x", "x"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "errors"),
+    [
+        (
+            "openai",
+            {"rate limit": "RateLimitError", "server error": "InternalServerError", "context too long": "BadRequestError"},
+        ),
+        ("anthropic", {"rate limit": "RateLimitError", "server error": "InternalServerError"}),
+    ],
+)
+def test_a_dialect_has_the_errors_of_its_provider(dialect: str, errors: dict[str, str]) -> None:
+    def ask() -> None:
+        ScriptedChatModel("Hello", dialect=dialect, name="model").invoke("hi")
+
+    matrix = faults(ask, kinds=[*errors])
+
+    found = {verdict.faults[0].kind: verdict.error for verdict in matrix.verdicts}
+    assert all(name in [kind.__name__ for kind in type(found[kind]).__mro__] for kind, name in errors.items())
+    assert all(type(error).__module__.partition(".")[0] in (dialect, f"langchain_{dialect}") for error in found.values())
+
+
+def test_faults_come_over_the_wire_and_the_retries_of_the_sdk_are_seen(clients_left_open) -> None:
+    def ask(retries: int) -> Callable[[], None]:
+        def program() -> None:
+            with scripted_providers({"openai:gpt-5": ["Hello"]}):
+                model = ChatOpenAI(model="gpt-5", api_key=SecretStr("x"), max_retries=retries)
+                assert model.invoke("hi").text == "Hello"
+
+        return program
+
+    kinds = ["rate limit", "rate limit with retry-after", "server error", "timeout", "connection reset"]
+    patient, hasty = faults(ask(2), kinds=kinds), faults(ask(0), kinds=kinds)
+
+    assert patient.counts() == {"recovered": 5}
+    assert hasty.counts() == {"crash": 5}
+    kinds_of = [{kind.__name__ for kind in type(verdict.error).__mro__} for verdict in hasty.verdicts]
+    expected = ["RateLimitError", "RateLimitError", "InternalServerError", "APITimeoutError", "APIConnectionError"]
+    assert [name in found for name, found in zip(expected, kinds_of, strict=True)] == [True] * 5
+
+
+def robust_answer() -> None:
+    """Survives every fault of a model: it tries again, and an answer that is no good it asks for again."""
+    model = ScriptedChatModel("Hello", name="model").with_retry()
+
+    def good(answer: AIMessage) -> bool:
+        return bool(answer.text) and answer.response_metadata.get("finish_reason") == "stop"
+
+    answers = (model.invoke("hi") for _ in range(3))
+    assert next(answer for answer in answers if good(answer)).text == "Hello"
+
+
+def robust_search() -> None:
+    """Survives every fault of a retriever: it searches again, and without documents it says so."""
+    docs = ScriptedRetriever(["Cats purr."], name="docs").with_retry(wait_exponential_jitter=False)
+    found = docs.invoke("cats")
+    assert [document.page_content for document in found] in ([], ["Cats purr."])
+
+
+def robust_tool() -> None:
+    """Survives every fault of a tool without effects: what is no result is asked for again."""
+
+    @tool
+    def look(q: str) -> str:
+        """Look."""
+        return f"found {q}"
+
+    for _ in range(3):
+        try:
+            found = look.invoke("x")
+        except (RuntimeError, TimeoutError):
+            continue
+        if isinstance(found, str) and found.startswith("found ") and len(found) < 1_000:
+            assert found == "found x"
+            return
+    raise AssertionError("nothing found")
+
+
+@pytest.mark.parametrize("program", [robust_answer, robust_search, robust_tool])
+def test_a_robust_program_survives_all_faults(program) -> None:
+    matrix = faults(program)
+
+    assert matrix.failed == ()
+    assert set(matrix.counts()) == {"recovered"}
+
+
+def test_what_an_api_cannot_say_is_not_exposed(clients_left_open) -> None:
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    def ask() -> None:
+        with scripted_providers({"ollama:*": [call("search", q="x")]}):
+            ChatOllama(model="llama3").bind_tools([search]).invoke("hi")
+
+    (verdict,) = faults(ask, kinds="malformed arguments").verdicts
+
+    assert verdict.outcome == "not exposed"
+    assert verdict.why.startswith("no server of this API can say it: the script calls the tool `search` with malformed arguments")

@@ -1,0 +1,205 @@
+"""`orders`: planted races are found and shrunk, repaired twins pass, and a failing schedule fails the same in every replay."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from llmtest import ScriptedChatModel, record
+from llmtest.campaigns import interleaving, orders
+from llmtest.campaigns.interleaving import Orders, Ran, controlled, decode, encode, explain, explore
+from llmtest.campaigns.schedules import Plan, deviations
+from llmtest.errors import CampaignError, InterleavingError
+from tests.support.racing_programs import RACING, Program, Racing, ask, shared_list, tools_in_order
+
+
+@pytest.mark.parametrize("racing", RACING, ids=lambda racing: racing.name)
+def test_a_planted_race_is_found_and_shrunk_to_few_deviations(racing: Racing) -> None:
+    found = orders(racing.weak, runs=200)
+
+    assert found.failing is not None
+    assert found.is_stable
+    assert deviations(found.failing.schedule) <= 8  # how many are needed depends on the version of LangChain
+    with pytest.raises(InterleavingError) as caught:
+        found.check()
+    assert racing.says in str(caught.value)
+    assert caught.value.schedule == found.token
+
+
+@pytest.mark.parametrize("racing", RACING, ids=lambda racing: racing.name)
+def test_a_repaired_twin_passes(racing: Racing) -> None:
+    found = orders(racing.sound, runs=60)
+
+    assert found.failing is None
+    found.check()
+    assert found.exhausted is not None
+
+
+@pytest.mark.parametrize("program", [shared_list(sorts=False), tools_in_order(sorts=False)], ids=["tasks", "threads"])
+def test_300_replays_of_a_failing_schedule_are_equal(program: Program) -> None:
+    failing = orders(program).failing
+    assert failing is not None
+
+    def replay() -> tuple[str, str, object]:
+        with record() as recording:
+            ran = controlled(program, Plan(failing.schedule), recording)
+        return repr(ran.error), str(recording), ran.order
+
+    first = replay()
+    assert first[0] == "AssertionError()"
+    assert {replay() for _ in range(299)} == {first}
+
+
+def test_the_failure_says_where_the_order_differs() -> None:
+    with pytest.raises(InterleavingError) as caught:
+        orders(shared_list(sorts=False)).check()
+
+    assert str(caught.value).splitlines()[-4:] == [
+        "  2 schedules, 2 distinct orders, bound 0 exhausted",
+        "  schedule dt1-cgAB: 1 deviation from the usual order",
+        "  passing  start a",
+        "  failing  start b",
+    ]
+    assert isinstance(caught.value.__cause__, AssertionError)
+
+
+def test_a_small_program_is_exhausted() -> None:
+    found = orders(shared_list(sorts=True), runs=500, bound=1)
+
+    assert (found.exhausted, found.failing) == (1, None)
+    assert str(found) == f"{found.schedules} schedules, {found.distinct} distinct orders, bound 1 exhausted"
+    assert found.token == ""
+
+
+def test_seeds_choose_the_random_schedules() -> None:
+    runs: list[Plan] = []
+
+    def run(plan: Plan) -> Ran:
+        runs.append(plan)
+        return Ran(((2, 0),) * 30, None, ())
+
+    explore(run, runs=40, seed=1)
+    first = runs.copy()
+    runs.clear()
+    explore(run, runs=40, seed=1)
+    assert runs == first
+    runs.clear()
+    explore(run, runs=40, seed=2)
+    assert runs != first
+
+
+def test_a_late_timer_is_tried() -> None:
+    async def hurries() -> None:
+        seen: list[str] = []
+
+        async def after(name: str, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            seen.append(name)
+
+        await asyncio.gather(after("a", 0.01), after("b", 0.05))
+        assert seen == ["a", "b"]
+
+    assert orders(hurries).failing is not None
+
+
+def test_virtual_time_does_not_wait() -> None:
+    async def sleeps() -> None:
+        await asyncio.sleep(3600)
+        await ask("a")
+
+    assert orders(sleeps, runs=5).failing is None
+
+
+def test_jobs_of_executors_are_ordered_too() -> None:
+    async def in_threads() -> None:
+        seen: list[str] = []
+        await asyncio.gather(asyncio.to_thread(seen.append, "a"), asyncio.to_thread(seen.append, "b"))
+        assert seen == ["a", "b"]
+
+    assert orders(in_threads).failing is not None
+
+
+def test_an_unused_step_fails_a_run() -> None:
+    async def leaves_a_step() -> None:
+        await ScriptedChatModel("a", "b").ainvoke("hi")
+
+    failing = orders(leaves_a_step, runs=3).failing
+
+    assert failing is not None
+    assert "was never used" in str(failing.error)
+
+
+def test_something_else_that_decides_is_a_hole() -> None:
+    luck = iter([None, AssertionError("bad"), *[None] * 99])
+
+    found = explore(
+        lambda plan: Ran(((2, plan.decisions[0] if plan.decisions else 0),), next(luck), ("start a",)), runs=9, seed=0
+    )
+
+    assert not found.is_stable
+    assert explain(found).splitlines()[-1] == (
+        "  hole: the same schedule did not fail again, so something that is not controlled decides, too"
+    )
+
+
+def test_an_endless_program_is_stopped(monkeypatch) -> None:
+    monkeypatch.setattr(interleaving, "MAX_STEPS", 50)
+
+    async def endless() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    failing = orders(endless, runs=1).failing
+
+    assert failing is not None
+    assert str(failing.error).startswith("step-limit: ")
+
+
+def test_a_schedule_is_a_word() -> None:
+    assert decode(encode((0, 2, 1))) == (0, 2, 1)
+    with pytest.raises(CampaignError) as caught:
+        decode("nonsense")
+    assert str(caught.value).startswith("--llmtest-schedule takes the word that a failure has printed; got 'nonsense': ")
+
+
+def test_a_program_that_is_not_async_is_refused() -> None:
+    with pytest.raises(CampaignError) as caught:
+        orders(3)
+
+    assert str(caught.value).startswith("orders() takes a function without arguments; got ")
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "detangle", None)
+
+    with pytest.raises(CampaignError) as caught:
+        orders(shared_list(sorts=True))
+
+    assert str(caught.value) == "orders need the library `detangle`: pip install 'llmtest-kit[orders]'"
+
+
+def test_equal_orders_have_no_difference() -> None:
+    ran = Ran(((2, 1),), AssertionError("bad"), ("start a",))
+
+    assert explain(Orders(2, 1, 0, ran, ("start a",))).splitlines()[-1].startswith("  schedule dt1-")
+
+
+def test_calls_of_one_name_are_told_apart_by_their_arguments() -> None:
+    async def program() -> None:
+        await asyncio.gather(ask("a"), ask("a"))
+
+    with record() as recording:
+        ran = controlled(program, Plan(()), recording)
+
+    assert len(ran.order) == 4
+    assert all(entry.startswith(("start a(", "end a(")) for entry in ran.order)
+
+
+def test_an_interrupt_goes_out_of_a_schedule_of_threads() -> None:
+    def stops() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        orders(stops)

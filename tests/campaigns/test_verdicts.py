@@ -1,0 +1,217 @@
+"""The outcome of a run with a fault, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, get_args
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+
+from llmtest import ScriptedChatModel, hold, record, say
+from llmtest.campaigns import faults
+from llmtest.campaigns.verdicts import FAILED, SURVIVED, Outcome, Survival, Verdict, answers_of, outcomes, survival
+from llmtest.errors import CampaignError
+from llmtest.recording.recording import Recording
+
+
+def ask() -> str:
+    return ScriptedChatModel("Hello", name="model").invoke("hi").text
+
+
+def forgives() -> str:
+    try:
+        return ask()
+    except TimeoutError:
+        return "sorry"
+
+
+def has_two_models(recording: Recording) -> bool:
+    return len(recording.models) == 2
+
+
+def outcome(program: Callable[[], Any], kind: str, **options: Any) -> tuple[str, str]:
+    (verdict,) = faults(program, kinds=kind, **options).verdicts
+    return verdict.outcome, verdict.why
+
+
+def test_the_outcomes_are_of_three_kinds() -> None:
+    assert outcomes() == get_args(Outcome)
+    assert SURVIVED | FAILED | {"not exposed"} == set(outcomes())
+    assert not SURVIVED & FAILED
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "expected"),
+    [
+        (ask, {}, ("crash", "TimeoutError: the model timed out")),
+        (ask, {"survives": TimeoutError}, ("declared error", "TimeoutError: the model timed out")),
+        (ask, {"survives": [KeyError, OSError]}, ("declared error", "TimeoutError: the model timed out")),
+        (ask, {"survives": KeyError}, ("crash", "TimeoutError: the model timed out")),
+        (forgives, {}, ("recovered", "")),
+        (forgives, {"survives": has_two_models}, ("wrong and silent", "has_two_models(recording) is false")),
+        (forgives, {"survives": lambda recording: len(recording.models) == 1}, ("recovered", "")),
+    ],
+)
+def test_what_a_program_survives(program, options, expected) -> None:
+    assert outcome(program, "timeout", **options) == expected
+
+
+def test_the_same_answer_is_that_of_the_roots() -> None:
+    def in_a_chain(fallback: str) -> Callable[[], object]:
+        def program() -> object:
+            model = ScriptedChatModel("Hello", name="model")
+            other = ScriptedChatModel(say(fallback).optional(), name="other")
+            return (RunnableLambda(lambda x: x) | model.with_fallbacks([other])).invoke("hi")
+
+        return program
+
+    assert outcome(in_a_chain("Hello"), "timeout", survives="same answer") == ("recovered", "")
+    assert outcome(in_a_chain("Sorry"), "timeout", survives="same answer") == (
+        "wrong and silent",
+        "the answer is 'Sorry'; without the fault 'Hello'",
+    )
+
+
+def test_own_assertions_do_not_count_beside_the_same_answer() -> None:
+    def asserts_too_much() -> None:
+        assert ask() == "Hello", "another answer"
+
+    assert outcome(asserts_too_much, "empty answer") == ("wrong and silent", "AssertionError: another answer")
+    assert outcome(asserts_too_much, "empty answer", survives="same answer") == (
+        "wrong and silent",
+        "the answer is ''; without the fault 'Hello'",
+    )
+    assert outcome(asserts_too_much, "empty answer", survives=lambda recording: True) == ("recovered", "")
+
+
+def test_tokens_are_bounded() -> None:
+    def tries_again() -> None:
+        model = ScriptedChatModel(say("Hello", usage=(10, 5)), say("Hello", usage=(10, 5)).optional())
+        with suppress(TimeoutError):
+            model.invoke("hi")
+            return
+        model.invoke("hi")
+        model.invoke("hi")
+
+    assert outcome(tries_again, "timeout", max_tokens=15) == ("wrong and silent", "it spent 30 tokens; max_tokens=15")
+    assert outcome(tries_again, "timeout", max_tokens=30) == ("recovered", "")
+
+
+def test_a_tool_may_be_tagged_as_one_with_effects() -> None:
+    @tool
+    def book(room: str) -> str:
+        """Book a room."""
+        return "booked"
+
+    book.tags = ["effects"]
+
+    def books_again() -> None:
+        with suppress(RuntimeError):
+            book.invoke("A")
+            return
+        book.invoke("A")
+
+    assert outcome(books_again, "error after effect") == ("wrong and silent", "the tool `book` had its effect twice for 'A'")
+    assert outcome(books_again, "error") == ("recovered", "")
+
+
+def test_a_call_at_a_gate_that_nothing_releases_hangs() -> None:
+    def waits_for_ever() -> None:
+        model = ScriptedChatModel("a", say("b").optional().then_wait(0.05))
+        if not model.invoke("hi").text:
+            model.invoke("hi")
+            model.invoke("again")
+
+    found, why = outcome(waits_for_ever, "empty answer")
+
+    assert found == "hang"
+    assert why.startswith("the script lets the program wait") or "wait" in why
+
+
+def test_violations_of_the_doubles_are_wrong() -> None:
+    def binds_too_late() -> None:
+        model = ScriptedChatModel("a b", say("stop here").optional())
+        if not model.invoke("hi").text:
+            with suppress(AssertionError):
+                model.invoke("hi", stop=["a"])
+
+    found, why = outcome(binds_too_late, "empty answer")
+
+    assert found == "wrong and silent"
+    assert "stop" in why
+
+
+def test_a_verdict_is_one_line() -> None:
+    (verdict,) = faults(ask, kinds="timeout").verdicts
+
+    assert str(verdict) == "crash: model#1 timeout: TimeoutError: the model timed out"
+    assert str(Verdict(verdict.faults, "recovered")) == "recovered: model#1 timeout"
+    assert isinstance(verdict.error, TimeoutError)
+    assert [event.kind for event in verdict.witness] == ["on_llm_error"]
+
+
+def test_what_a_program_must_do_is_read_once() -> None:
+    assert survival() == Survival()
+    assert survival(
+        ["same answer", KeyError, has_two_models], effects="pay", invariants=["empty answer"], max_tokens=9
+    ) == Survival(True, (KeyError,), (has_two_models,), ("pay",), ("empty answer",), 9)
+    with pytest.raises(CampaignError):
+        survival(3)
+
+
+def test_answers_have_no_ids() -> None:
+    with record() as recording:
+        RunnableLambda(lambda _: f"run-{'0' * 8}-0000-4000-8000-{'0' * 12}").invoke("x")
+
+    assert answers_of(recording) == ("<id>",)
+
+
+def test_gates_are_released_at_the_end_of_a_run() -> None:
+    gate = hold()
+
+    def asks() -> None:
+        gate.release()
+        ScriptedChatModel(gate, "Hello").invoke("hi")
+
+    assert faults(asks, kinds="empty answer").counts() == {"recovered": 1}
+
+
+def test_open_faults_of_langchain_are_found_by_campaigns_that_are_not_told_where() -> None:
+    async def an_agent_is_cancelled() -> None:
+        await ScriptedChatModel("Hello").ainvoke("hi")
+
+    def several_prompts_together() -> None:
+        ScriptedChatModel(say("a").times(3)).generate([[HumanMessage("1")], [HumanMessage("2")], [HumanMessage("3")]])
+
+    def fallbacks_of_a_batch() -> None:
+        model = ScriptedChatModel(say("a").times(2)).with_fallbacks([], exceptions_to_handle=(KeyError,))
+        model.batch(["1", "2"])
+
+    found = {
+        name
+        for program in (an_agent_is_cancelled, several_prompts_together, fallbacks_of_a_batch)
+        for name in faults(program, kinds=["timeout", "cancelled"]).deviations
+    }
+
+    assert found >= {"cancelled chat model", "fallbacks in a batch"}
+
+
+def test_a_run_that_is_left_open_is_wrong() -> None:
+    left: list[object] = []
+
+    def leaves_a_stream() -> None:
+        model = ScriptedChatModel("Hello", name="model")
+        if not model.invoke("hi").text:
+            stream = RunnableLambda(lambda x: iter("abc")).stream("x")
+            next(stream)
+            left.append(stream)
+
+    found, why = outcome(leaves_a_stream, "empty answer")
+    left.clear()
+
+    assert found == "wrong and silent"
+    assert "never ended" in why or "open" in why

@@ -1,0 +1,154 @@
+"""What the runs of a test hit; tests/coverage/test_proof.py has all kinds of items."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypedDict
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.callbacks import CallbackManager
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.tools import tool
+from langgraph.func import entrypoint, task
+from langgraph.graph import START, StateGraph
+from pydantic import BaseModel
+
+from llmtest import ScriptedChatModel, call, fail, structured
+from tests.support.covering import Covered
+
+
+class State(TypedDict, total=False):
+    text: str
+
+
+class Form(BaseModel):
+    """A form."""
+
+    text: str
+
+
+class Note(BaseModel):
+    """A note."""
+
+    number: int
+
+
+@tool
+def search(query: str) -> str:
+    """Search."""
+    return query
+
+
+def test_a_bare_model_and_a_bare_tool_are_no_programs() -> None:
+    def work() -> None:
+        ScriptedChatModel("x").invoke("hi")
+        search.invoke({"query": "x"})
+
+    assert len(Covered(work).inventory) == 0
+
+
+def test_a_function_that_binds_a_model_has_its_outcomes_when_it_runs() -> None:
+    model = ScriptedChatModel(call("search", query="x"))
+
+    def ask(state: State) -> State:
+        return {"text": str(model.bind_tools([search], tool_choice="any").invoke("hi"))}
+
+    made = StateGraph(State)
+    made.add_node(ask)
+    made.add_edge(START, "ask")
+    graph = made.compile(name="g")
+
+    found = Covered(lambda: graph.invoke({}), program="g")
+
+    assert found.hits("models") == {"ask.tool_call"}
+    assert "ask.several_calls" in found.missed("models")
+
+
+def test_the_tasks_of_the_functional_api_are_nodes() -> None:
+    @task
+    def used(text: str) -> str:
+        return text
+
+    @task
+    def unused(text: str) -> str:
+        return text
+
+    @entrypoint()
+    def flow(text: str) -> str:
+        return used(text).result() if text else unused(text).result()
+
+    found = Covered(lambda: flow.invoke("x"), program="flow")
+
+    assert found.hits("nodes") == {"flow", "used"}
+    assert found.missed("nodes") == {"unused"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "given", "refused"),
+    [
+        ([structured({"text": "x"})], {"Form"}, set()),
+        ([call("Form", {"number": "x"}).unchecked(), structured({"number": 1})], {"Note"}, {"Form"}),
+    ],
+)
+def test_structured_answers_of_an_agent(steps: list[Any], given: set[str], refused: set[str]) -> None:
+    from langchain.agents.structured_output import ToolStrategy
+
+    agent: Any = create_agent(ScriptedChatModel(*steps), [search], response_format=ToolStrategy(Form | Note), name="agent")
+
+    found = Covered(lambda: agent.invoke({"messages": [("user", "hi")]}), program="agent")
+
+    assert found.hits("answers") == {f"{name}.given" for name in given} | {f"{name}.refused" for name in refused}
+    assert "model.text" not in found.missed("models")  # it is forced to call a tool
+
+
+def test_of_fallbacks_that_overlap_each_has_its_own_attempts() -> None:
+    async def bad(text: str) -> str:
+        await asyncio.sleep(0)
+        raise KeyError(text)
+
+    chain: Runnable[Any, Any] = RunnableLambda(bad, name="bad").with_fallbacks([RunnableLambda(str, name="good")])
+    last = RunnableLambda(str, name="last")
+    three = RunnableLambda(bad, name="bad").with_fallbacks([RunnableLambda(str, name="good"), last])
+    program = RunnableLambda(lambda _: "x") | {"a": three, "b": three}
+
+    one = Covered(lambda: asyncio.run((RunnableLambda(str) | chain).ainvoke("x")))
+    several = Covered(lambda: asyncio.run(program.ainvoke("x")))
+
+    for found in (one, several):
+        assert {item_id.partition("/")[2] for item_id in found.all_hits if "fallbacks" in item_id} == {"fallbacks/bad.1"}
+
+
+def test_a_chain_is_called_as_its_run_is() -> None:
+    chain = RunnableLambda(str) | StrOutputParser()
+
+    named = Covered(lambda: chain.with_config(run_name="clerk").invoke("x"))
+    unnamed = Covered(lambda: chain.invoke("x"))
+
+    assert named.all_hits == {"clerk/modes/invoke"}
+    assert unnamed.all_hits == {"str|StrOutputParser/modes/invoke"}
+
+
+def test_a_model_that_fails_has_failed() -> None:
+    agent: Any = create_agent(ScriptedChatModel(fail(TimeoutError)), [], name="agent")
+
+    def work() -> None:
+        with pytest.raises(TimeoutError):
+            agent.invoke({"messages": [("user", "hi")]})
+
+    found = Covered(work, program="agent")
+
+    assert found.hits("models") == {"model.error"}
+    assert found.hits("nodes") == {"model"}
+
+
+def test_runs_may_be_nested_deeper_than_python_calls_functions() -> None:
+    def work() -> None:
+        runs = [CallbackManager.configure().on_chain_start({"name": "outer"}, {})]
+        for _ in range(3_000):
+            runs.append(runs[-1].get_child().on_chain_start({"name": "inner"}, {}))
+        for run in reversed(runs):
+            run.on_chain_end({})
+
+    assert Covered(work).all_hits == set()

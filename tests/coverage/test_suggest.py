@@ -1,0 +1,173 @@
+"""The tests that are suggested run, and hit what they are suggested for."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtest.coverage import items
+from llmtest.coverage.data import CoverageData, load
+from llmtest.coverage.programs import Branch, Component, Program, Tool
+from llmtest.coverage.report import Report, Row
+from llmtest.coverage.suggest import Entry, suggest
+from llmtest.errors import InventError
+from llmtest.langchain.named_programs import entries_of
+from tests.support import covered_programs
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}, "kind": {"enum": ["a", "b"], "type": "string"}, "odd-name": {"type": "string"}},
+    "required": ["n"],
+}
+
+
+def missed(*things: Any) -> list[Row]:
+    return [Row(item, "missed") for item in things]
+
+
+def body(item: Any, program: Program | None = None, entry: Entry | None = None) -> str:
+    """Return the test that is suggested for an item, without the head of the module."""
+    text = suggest(missed(item), {"a": program} if program is not None else {}, {"a": entry} if entry is not None else {})
+    ast.parse(text)
+    return text[text.index("def test_") :].strip()
+
+
+@pytest.fixture(autouse=True)
+def _no_luck(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be invented, as without Faker: each schema has its plain values. Suggestions that run have real ones."""
+    if "pytester" in request.fixturenames:
+        return
+
+    def refuse(*_: object) -> Any:
+        raise InventError("not installed")
+
+    monkeypatch.setattr("llmtest.auto.values.arguments", refuse)
+    monkeypatch.setattr("llmtest.auto.values.value", refuse)
+
+
+BUILD = Entry("app", "build", is_factory=True, parameter="model")
+TOOLS = Program("a", tools={"t": Tool("t", SCHEMA), "none": Tool("none"), "asks": Tool("asks", interrupts=True)})
+
+
+@pytest.mark.parametrize(
+    ("item", "script"),
+    [
+        (items.tool("a", "t", "called"), "call('t', n=1), say(\"Done.\")"),
+        (items.tool("a", "t", "refused"), "call('t', n={'not': 'valid'}).unchecked(), say(\"Done.\")"),
+        (items.tool("a", "none", "called"), "call('none'), say(\"Done.\")"),
+        (items.argument("a", "t", "kind", "given"), "call('t', n=1, kind='a'), say(\"Done.\")"),
+        (items.argument("a", "t", "kind", "='b'"), "call('t', n=1, kind='b'), say(\"Done.\")"),
+        (items.argument("a", "t", "kind", "left out"), "call('t', n=1), say(\"Done.\")"),
+        (items.argument("a", "t", "odd-name", "given"), "call('t', {'n': 1, 'odd-name': 'text'}), say(\"Done.\")"),
+        (items.outcome("a", "m", "several_calls"), "reply(call('t', n=1), call('t', n=1)), say(\"Done.\")"),
+        (items.outcome("a", "m", "length"), 'say("This answer is cut", stop_reason="length")'),
+        (items.outcome("a", "m", "text"), 'say("Hello.")'),
+    ],
+)
+def test_what_a_model_decides_is_scripted_in_full(item: Any, script: str) -> None:
+    text = body(item, TOOLS, BUILD)
+
+    assert f"    program = build(model=ScriptedChatModel({script}))\n" in text
+    assert "TODO" not in text.replace("TODO: what does a user say?", "")
+    assert text.endswith("    program.invoke(given)")
+
+
+@pytest.mark.parametrize(
+    ("item", "question"),
+    [
+        (items.tool("a", "t", "raised"), "what makes `t` raise? Prepare it here"),
+        (items.tool("a", "asks", "interrupted"), "when does `asks` interrupt, and what does a person answer?"),
+        (items.answer("a", "Form", "refused"), "which fields has a valid `Form`?"),
+        (items.node("a", "plan"), "which input leads to the node `plan`?"),
+        (items.edge("a", "plan", "book"), "which input or answer makes `route` return `book`?"),
+        (items.edge("a", "other", "book"), "how does the graph come to `other`?"),
+        (items.outcome("a", "m", "error"), "what does the program do when its model fails? Expect that here"),
+        (items.argument("a", "gone", "x", "left out"), "which call of `gone` has `x` left out?"),
+        (
+            next(Component("retries", "n", {"used": ("retry of `n`", "used")}).items("a")),
+            "what leads to this: retry of `n` used?",
+        ),
+        (items.Item("a", "interrupts", "ask.raised", "interrupt", "raised"), "which input leads to the interrupt of `ask`?"),
+    ],
+)
+def test_what_a_script_cannot_decide_is_a_question_and_the_test_is_skipped(item: Any, question: str) -> None:
+    program = Program("a", tools=TOOLS.tools, branches={"plan": [Branch("plan", "route", {"b": "book"}, "route")]})
+
+    text = body(item, program, BUILD)
+
+    assert f"    # TODO: {question}\n    pytest.skip({f'TODO: {question}'!r})\n" in text
+
+
+def test_a_program_that_is_not_known_is_a_question() -> None:
+    text = body(items.outcome("a", "m", "tool_call"))
+
+    assert "# TODO: which tool does the model of `m` call?" in text
+    assert "# TODO: how is `a` made? Name it in the ini key llmtest_cov" in text
+    assert 'scripted_providers({"*": [call("TODO"), say("Done.")]})' in text
+
+
+@pytest.mark.parametrize("mode", items.MODES)
+def test_each_way_of_a_call(mode: str) -> None:
+    entry = Entry("app", "graph", inputs={"properties": {"n": {"type": "integer"}}, "required": ["n"]})
+
+    text = body(items.mode("a", mode), Program("a"), entry)
+
+    assert "    program = graph\n    given = {'n': 1}\n" in text
+    assert f".{mode.removesuffix('_v3')}(" in text
+
+
+def test_the_edge_of_an_agent_is_what_its_model_decides() -> None:
+    program = Program("a", tools=TOOLS.tools, branches={"model": [Branch("model", "r", {"x": "tools", "y": "__end__"}, None)]})
+
+    assert "ScriptedChatModel(call('t', n=1), say(\"Done.\"))" in body(items.edge("a", "model", "tools"), program, BUILD)
+    assert 'ScriptedChatModel(say("Done."))' in body(items.edge("a", "model", "__end__"), program, BUILD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "decision"),
+    [
+        ("approve", {"type": "approve"}),
+        ("edit", {"type": "edit", "edited_action": {"name": "t", "args": {"n": 1}}}),
+        ("reject", {"type": "reject", "message": "no"}),
+    ],
+)
+def test_a_decision_is_given_when_the_program_goes_on(kind: str, decision: dict[str, Any]) -> None:
+    text = body(items.Item("a", "interrupts", f"t.{kind}", "call of `t`", kind), TOOLS, BUILD)
+
+    assert f"    program.invoke(Command(resume={{'decisions': [{decision!r}]}}), config)" in text
+
+
+def test_two_items_of_one_name_get_two_tests_and_nothing_missing_gets_none() -> None:
+    text = suggest(missed(items.node("a", "x"), items.node("a", "X")), {}, {})
+
+    assert [line for line in text.splitlines() if line.startswith("def ")] == ["def test_a_x():", "def test_a_x_2():"]
+    assert (
+        suggest([], {}, {})
+        == '"""What no test has seen yet. Written by `llmtest cov suggest`: answer each TODO, and delete it."""\n'
+    )
+
+
+def test_the_suggestions_for_an_agent_run_and_hit_what_they_are_for(
+    pytester: pytest.Pytester, written: Callable[..., CoverageData]
+) -> None:
+    programs, entries = entries_of(["tests.support.covered_programs:desk"])
+    everything = written(("t", [], []), things=programs["desk"].items())
+
+    text = suggest(Report(everything).missing(), programs, entries)
+    pytester.makepyfile(test_more=text)
+    shutil.copytree(Path(covered_programs.__file__).parent, pytester.path / "tests" / "support")
+    pytester.makeini("[pytest]\nfilterwarnings = ignore\n")
+    result = pytester.runpytest_inprocess("--llmtest-cov", "-p", "no:asyncio", "-p", "no:cacheprovider")
+
+    outcomes = result.parseoutcomes()
+    assert "failed" not in outcomes
+    assert outcomes["skipped"] < outcomes["passed"]
+    data = load([pytester.path / ".llmtest" / "coverage"])
+    ends = (".called", ".refused", "search.answered", "pay.answered")
+    scripted = {item.id for item in everything.inventory if item.kind == "arguments" or item.name.endswith(ends)}
+    assert scripted <= data.hits

@@ -1,0 +1,96 @@
+"""Which object a run is a run of, and how it was called: the proof of coverage has every way, here are the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import CallbackManager
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+
+from llmtest import ScriptedChatModel, ScriptedRetriever, record, scripted_tool
+from llmtest.langchain import tap
+from llmtest.langchain.inventory import Reader
+from llmtest.langchain.met_objects import Meeting, MetObjects
+
+CHAIN = RunnableLambda(str, name="one") | RunnablePassthrough()
+
+
+def met_in(work: Any) -> list[tuple[str, str, str]]:
+    """Return the name of each run, the class of its object, and how it was called."""
+    objects = MetObjects()
+    with objects.listening(), record() as recording:
+        work()
+    found = [(run.name, objects.of_run.get(run.id)) for run in recording.runs]
+    return [(name, type(met.item).__name__ if met else "", met.mode if met else "") for name, met in found]
+
+
+def test_each_kind_of_run_has_its_object() -> None:
+    def work() -> None:
+        ScriptedChatModel("x").invoke("hi")
+        ScriptedRetriever([], name="wiki").invoke("q")
+        scripted_tool("clock", "noon").invoke({})
+        asyncio.run(CHAIN.ainvoke("x"))
+
+    assert [(name, mode) for name, _, mode in met_in(work)] == [
+        ("ScriptedChatModel", "invoke"),
+        ("wiki", "invoke"),
+        ("clock", "invoke"),
+        ("RunnableSequence", "ainvoke"),
+        ("one", ""),
+        ("RunnablePassthrough", ""),
+    ]
+
+
+def test_a_chain_in_a_thread_and_in_a_gathered_batch() -> None:
+    def work() -> None:
+        CHAIN.batch(["a", "b"])
+        asyncio.run(CHAIN.abatch(["a", "b"]))
+
+    found = met_in(work)
+
+    assert [one for one in found if one[0] == "RunnableSequence"] == [
+        ("RunnableSequence", "RunnableSequence", "batch"),
+        ("RunnableSequence", "RunnableSequence", "batch"),
+        ("RunnableSequence", "RunnableSequence", "abatch"),
+        ("RunnableSequence", "RunnableSequence", "abatch"),
+    ]
+
+
+def test_a_run_that_a_program_makes_by_hand_is_of_the_object_that_makes_it() -> None:
+    class Program:
+        def run(self) -> None:
+            CallbackManager.configure().on_chain_start({"name": "by hand"}, {}).on_chain_end({})
+
+    assert met_in(Program().run) == [("by hand", "Program", "")]
+
+
+def test_nothing_listens_after_the_block() -> None:
+    with MetObjects().listening():
+        assert tap.meet is not None
+
+    assert tap.meet is None
+
+
+def test_a_run_without_an_object_is_no_program() -> None:
+    with record() as recording:
+        CHAIN.invoke("x")
+    meeting = Meeting(MetObjects(), Reader())
+    run = recording.runs[0]
+
+    assert meeting.program_of(run) is None
+    assert meeting.component_of(run) is None
+    assert meeting.items_of(run, "p", "") == ()
+    assert meeting.mode_of(run) == ""
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_bare_model_is_a_program_if_it_is_named(is_named: bool) -> None:
+    model, objects = ScriptedChatModel("x", model_name="clerk"), MetObjects()
+    with objects.listening(), record() as recording:
+        model.invoke("hi")
+
+    program = Meeting(objects, Reader(), [model] if is_named else []).program_of(recording.runs[0])
+
+    assert (program.label if program is not None else None) == ("clerk" if is_named else None)
