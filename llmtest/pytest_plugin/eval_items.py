@@ -102,7 +102,8 @@ class CaseItem:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """In the block, pytest calls the repeats in place of the test function."""
-        self._session.begin(self.head)
+        with _ended():
+            self._session.begin(self.head)
         if not self.plain:
             self._take_over()
         run, run_async = (self._run_plain, self._run_plain_async) if self.plain else (self._run, self._run_async)

@@ -26,7 +26,7 @@ import pytest
 from llmtest.core.progress import progress
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, some_names
-from llmtest.errors import ResultsError, StoreError
+from llmtest.errors import EvaluationError, ResultsError, StoreError
 from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import Interval
 from llmtest.evals.results import ENDING, RepeatResult, Results, ResultsWriter, SetHead, SetResults, sessions_folder
@@ -66,6 +66,7 @@ class _Case:
     """A case that has run, as a report has told it."""
 
     id: str
+    nodeid: str
     passed: int
     total: int
     open: int
@@ -287,11 +288,22 @@ class EvalSession:
         return report
 
     def begin(self, head: SetHead) -> None:
-        self._writer.begin(head)
+        with self._writing():
+            self._writer.begin(head)
 
     def write(self, test: str, result: RepeatResult) -> None:
-        self._writer.write(test, result)
+        with self._writing():
+            self._writer.write(test, result)
         self._progress.add(result.cost)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say where results cannot be written: a run that leaves no result would run again after a resume."""
+        try:
+            yield
+        except OSError as error:
+            where = shown_path(str(self._folder))
+            raise EvaluationError(f"the results cannot be written to {where}: {error.strerror}") from None
 
     def skip_without_key(self, error: BaseException | None) -> None:
         """Skip a test whose model finds no key."""
@@ -337,7 +349,9 @@ class EvalSession:
             return
         verdict = _verdict_of(facts)
         counts = facts["passed"], facts["total"], facts["open"]
-        case = _Case(facts["case"], *counts, verdict, facts["why"], facts, report.failed, hasattr(report, "wasxfail"))
+        case = _Case(
+            facts["case"], report.nodeid, *counts, verdict, facts["why"], facts, report.failed, hasattr(report, "wasxfail")
+        )
         self._sets.setdefault(head.test, {})[case.id] = case
 
     @pytest.hookimpl(tryfirst=True)
@@ -362,6 +376,15 @@ class EvalSession:
                 session.testscollected += 1  # pytest shows how many of them have been reported
                 self._told.add(test)
                 self._log(test, "\n".join(self._set_lines(test, [*cases.values()])))
+                self._remember([] if failed else [case.nodeid for case in cases.values()], test)
+
+    def _remember(self, cases: list[str], test: str) -> None:
+        """Have `--lf` run the cases of a set that has failed though none of them has. The set itself is no item to run."""
+        cache: Any = self._config.pluginmanager.get_plugin("lfplugin")
+        said = [(test, "passed"), *((case, "failed") for case in cases)]
+        for nodeid, outcome in said if cache is not None else ():
+            report = pytest.TestReport(nodeid, self._heads[test][1], {}, outcome, None, "call")  # type: ignore[arg-type]
+            cache.pytest_runtest_logreport(report=report)
 
     def _log(self, test: str, text: str) -> None:
         path, line, _ = self._heads[test][1]

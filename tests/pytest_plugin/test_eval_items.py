@@ -621,6 +621,7 @@ def test_a_price_that_is_not_known_ends_a_set_with_a_limit(suite):
     first = "whether the set keeps to max_cost=1 is not known\n  no price for the model 'scripted' in genai-prices"
     assert outcome.part("test_it[one]").startswith(first)
     assert outcome.text.count("give a table") == 1
+    assert "During handling" not in outcome.text
     assert "not run: whether the set keeps to max_cost=1 is not known" in outcome.text
 
 

@@ -144,6 +144,42 @@ def test_lf_runs_the_cases_that_failed(suite):
     assert "the set is not judged: 1 of 5 cases have run" in outcome.text
 
 
+def test_lf_runs_all_cases_of_a_set_that_failed_though_none_of_them_has(suite):
+    program = (
+        HEAD
+        + """
+@pytest.mark.llm_eval(dataset=dataset(5), repeats=4, at_least=.7)
+def test_it(case, number=[]):
+    number.append(1)
+    assert case.inputs < 3 or len(number) % 2
+
+def test_other():
+    pass
+"""
+    )
+    suite.run(program, "-p", "cacheprovider")
+    again = suite.run(program, "-p", "cacheprovider", "--lf")
+    passing = suite.run(program.replace("< 3", "< 9"), "-p", "cacheprovider", "--lf")
+    at_last = suite.run(program, "-p", "cacheprovider", "--lf", "--lfnf=none")
+
+    assert again.counts == {"undecided": 5, "failed": 1}
+    assert passing.counts == {"undecided": 5}
+    assert at_last.counts == {"deselected": 6}
+
+
+@pytest.mark.parametrize("file", [".llmtest", ".llmtest/evals"])
+def test_results_that_cannot_be_written_are_one_line(suite, file):
+    path = suite.path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    outcome = suite.run(FIVE)
+
+    assert outcome.counts == {"failed": 5}
+    (line,) = outcome.part("test_it[c0]").splitlines()
+    assert line.startswith("the results cannot be written to .llmtest/evals/2")
+    assert line.endswith(": Not a directory")
+
+
 def test_a_case_whose_setup_fails_leaves_its_set_without_a_verdict(suite):
     outcome = suite.run(
         HEAD
