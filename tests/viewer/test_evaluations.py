@@ -57,7 +57,7 @@ def test_a_set_and_its_cases_are_rows_with_the_traces_of_typical_runs(tmp_path: 
         (f"{TEST}[b]", "passed", 0.5),
         (f"{TEST}[c]", "passed", 0.25),
     ]
-    assert whole.cause.startswith("undecided: 4 of 6 passed, so the pass rate is from ")
+    assert whole.cause.startswith("undecided: 4 of 6 passed with 3 open, so the pass rate is from ")
     assert "  cases    3 undecided" in told(whole)["failure"]
     assert a.cause == "undecided: 1 of 3 passed; exact: expected 'Paris', got 'Lyon'"
     assert told(a)["notes"] == ["trace 1 to 2: run 1, which failed", "trace 3: run 0, which passed"]
