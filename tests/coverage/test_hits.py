@@ -10,9 +10,11 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import CallbackManager
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableLambda
-from langchain_core.tools import tool
+from langchain_core.tools import ToolException, tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from llmtest import ScriptedChatModel, call, fail, structured
@@ -152,3 +154,83 @@ def test_runs_may_be_nested_deeper_than_python_calls_functions() -> None:
             run.on_chain_end({})
 
     assert Covered(work).all_hits == set()
+
+
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+
+
+def asking(*names: str, around: str = "") -> Any:
+    """Return a graph whose nodes all ask at once; `around` is the node of a graph that has it inside."""
+
+    def node(state: State) -> State:
+        interrupt("?")
+        return {}
+
+    made = StateGraph(State)
+    for name in names:
+        made.add_node(name, node)
+        made.add_edge(START, name)
+    if not around:
+        return made.compile(name="asking", checkpointer=InMemorySaver())
+    outer = StateGraph(State)
+    outer.add_node(around, made.compile(name="asking"))
+    outer.add_edge(START, around)
+    return outer.compile(name="outer", checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("around", ["", "inner"])
+def test_a_run_that_answers_nothing_resumes_no_interrupt(around: str) -> None:
+    graph = asking("ask", around=around)
+
+    found = Covered(lambda: [graph.invoke(given, THREAD) for given in ({}, None)], program="asking")
+
+    assert (found.hits("interrupts"), found.missed("interrupts")) == ({"ask.raised"}, {"ask.resumed"})
+
+
+@pytest.mark.parametrize("around", ["", "inner"])
+def test_an_answer_resumes_an_interrupt_in_the_graph_and_inside_it(around: str) -> None:
+    graph = asking("ask", around=around)
+
+    found = Covered(lambda: [graph.invoke(given, THREAD) for given in ({}, Command(resume="yes"))], program="asking")
+
+    assert found.hits("interrupts") == {"ask.raised", "ask.resumed"}
+
+
+def test_of_two_interrupts_the_one_that_is_answered_is_resumed() -> None:
+    graph = asking("one", "two")
+
+    def work() -> None:
+        asked = graph.invoke({}, THREAD)["__interrupt__"]
+        graph.invoke(Command(resume={asked[0].id: "yes"}), THREAD)
+
+    found = Covered(work, program="asking")
+
+    assert len(found.hits("interrupts") - {"one.raised", "two.raised"}) == 1
+    assert len(found.missed("interrupts")) == 1
+
+
+def test_an_answer_that_no_model_gave_is_none() -> None:
+    chain: Any = ScriptedChatModel(fail(TimeoutError)).with_structured_output(Form)
+    form = RunnableLambda(lambda _: Form(text="by hand"), name="form")
+
+    found = Covered(lambda: chain.with_fallbacks([form]).with_config(run_name="chain").invoke("hi"), program="chain")
+
+    assert found.missed("answers") == {"Form.given", "Form.refused"}
+
+
+def test_a_tool_whose_answer_may_be_its_error_is_ambiguous() -> None:
+    @tool
+    def sell(amount: int = 1) -> str:
+        """Sell."""
+        raise ToolException("sold out")
+
+    sell.handle_tool_error = True
+    sell.handle_validation_error = str
+
+    desk = RunnableLambda(lambda _: sell.invoke({"amount": 2}), name="desk")
+
+    found = Covered(lambda: desk.invoke(1), program="desk")
+
+    assert found.hits("tools") == {"sell.called"}
+    assert found.ambiguous("tools") == {"sell.answered", "sell.raised", "sell.refused"}
+    assert (found.hits("arguments"), found.ambiguous("arguments")) == (set(), {"sell.amount.given"})
