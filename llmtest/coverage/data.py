@@ -35,10 +35,23 @@ def clear(folder: Path) -> None:
     """Remove the files of an earlier session.
 
     Raises:
-        OSError: a file cannot be removed.
+        CoverageError: a file there is no coverage file. Nothing is removed then.
+        OSError: a file cannot be read or removed.
     """
-    for file in folder.glob(f"*{SUFFIX}") if folder.is_dir() else ():
+    files = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    for file in files:
+        if not _is_own(file):
+            raise CoverageError(f"{file} is no coverage file\n  the folder of coverage is cleared: give it one of its own")
+    for file in files:
         file.unlink()
+
+
+def _is_own(file: Path) -> bool:
+    """True for a file that a session began: its process may have died before its first line was on disk."""
+    start = json.dumps({MARK: VERSION}).partition(":")[0].encode()
+    with file.open("rb") as opened:
+        found = opened.read(len(start))
+    return found in (start, b"")
 
 
 class Writer:

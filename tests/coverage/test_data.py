@@ -155,3 +155,20 @@ def test_a_line_that_makes_no_sense_is_refused(line: str, tmp_path: Path) -> Non
         load([path])
 
     assert str(caught.value) == f"{path}:4: this is no line of a coverage file: {f'{line}{chr(10)}'.encode()[:60]!r}"
+
+
+def test_a_file_that_is_no_coverage_file_is_not_cleared(tmp_path: Path) -> None:
+    shard(tmp_path / "gw0.jsonl", "x", hits="x")
+    (tmp_path / "empty.jsonl").write_text("")
+    other = tmp_path / "questions.jsonl"
+    other.write_text('{"question": "?"}\n')
+
+    with pytest.raises(CoverageError) as caught:
+        clear(tmp_path)
+
+    told = "is no coverage file\n  the folder of coverage is cleared: give it one of its own"
+    assert str(caught.value) == f"{other} {told}"
+    assert len(list(tmp_path.glob("*.jsonl"))) == 3
+    other.unlink()
+    clear(tmp_path)
+    assert not list(tmp_path.glob("*.jsonl"))
