@@ -180,8 +180,8 @@ class Hits:
             self._judge_tool(run, program)
         elif run.kind in MODELS:
             self._judge_model(run, around, program, site)
-        elif isinstance(run.output, Structured) and isinstance(run.input, Message):  # it parsed what a model said
-            self._hits.add(items.answer(program.label, run.output.type, "given").id)
+        elif isinstance(run.input, Message):
+            self._judge_parser(run, run.input, program)
         component = self._meeting.component_of(run)
         if component is not None:
             self._hits |= {
@@ -234,11 +234,17 @@ class Hits:
     def _judge_answers(self, names: Sequence[str], around: Run, program: Program, *, has_ended: bool) -> None:
         """Judge the calls of a model that stand for structured answers, by what the run around it made of them."""
         given = set(structured_types(around.output)) if has_ended else set()
-        for name in names:
-            # A node of an agent says what it accepted; a chain raises where its parser does.
-            refused = around.ended == "error" or (around.name in program.nodes and not given)
-            self._hits.add(items.answer(program.label, name, "refused" if refused else "given").id)
+        if around.name in program.nodes:  # a node of an agent says what it accepted; in a chain, a parser does
+            told = "refused" if around.ended == "error" or not given else "given"
+            self._hits |= {items.answer(program.label, name, told).id for name in names}
         self._hits |= {items.answer(program.label, name, "given").id for name in given}
+
+    def _judge_parser(self, run: Run, message: Message, program: Program) -> None:
+        """Judge a run that made something of what a model said."""
+        if isinstance(run.output, Structured):
+            self._hits.add(items.answer(program.label, run.output.type, "given").id)
+        elif run.ended == "error":
+            self._hits |= {items.answer(program.label, call.name, "refused").id for call in message.tool_calls}
 
     # -- graphs
 

@@ -115,8 +115,11 @@ def structured_types(output: object) -> Iterator[str]:
 def component_acts(component: Component, run: Run, inside: Sequence[Run]) -> Iterator[str]:
     """Yield what a run shows about a part of a chain. `inside` are the runs that it made."""
     if component.kind == "fallbacks":
-        yield from (str(number) for number in range(1, len(inside)))
-        if run.ended == "error" and len(inside) >= component.attempts:
+        # One alternative may make several runs, or none of its own; the next one is used when a run of it has failed.
+        failures = sum(child.ended == "error" for child in inside)
+        went_on = sum(child.ended == "error" for child in inside[:-1])
+        yield from (str(number) for number in range(1, went_on + 1))
+        if run.ended == "error" and failures >= component.attempts:
             yield "exhausted"
     elif component.kind == "retries":
         attempts = max((_number(child, "retry:attempt:") for child in inside), default=1)

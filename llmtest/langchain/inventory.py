@@ -383,7 +383,7 @@ def component_of(item: object) -> Component | None:
         return Component("fallbacks", names[0], acts, len(names))
     if isinstance(item, RunnableRetry):
         name, subject = _name(item.bound), f"retry of `{_name(item.bound)}`"
-        acts = {"used": (subject, "used"), "exhausted": (subject, "exhausted")}
+        acts = {"used": (subject, "used"), "exhausted": (subject, "exhausted")} if item.max_attempt_number > 1 else {}
         return Component("retries", name, acts, attempts=item.max_attempt_number)
     if isinstance(item, RunnableBranch):
         conditions = [_name(condition) for condition, _ in item.branches]

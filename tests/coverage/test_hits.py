@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import pytest
 from langchain.agents import create_agent
@@ -234,3 +234,54 @@ def test_a_tool_whose_answer_may_be_its_error_is_ambiguous() -> None:
     assert found.hits("tools") == {"sell.called"}
     assert found.ambiguous("tools") == {"sell.answered", "sell.raised", "sell.refused"}
     assert (found.hits("arguments"), found.ambiguous("arguments")) == (set(), {"sell.amount.given"})
+
+
+@pytest.mark.parametrize(("given", "act"), [({"text": "x"}, "given"), ({"text": 1}, "refused")])
+def test_an_answer_whose_error_is_kept_is_refused(given: dict[str, Any], act: str) -> None:
+    model = ScriptedChatModel(call("Form", given).unchecked())
+    chain = model.with_structured_output(Form, include_raw=True).with_config(run_name="chain")
+
+    found = Covered(lambda: chain.invoke("hi"), program="chain")
+
+    assert found.hits("answers") == {f"Form.{act}"}
+
+
+class Twice(Runnable[Any, Any]):
+    """Runs another runnable two times, and makes no run of its own."""
+
+    def __init__(self, inner: Runnable[Any, Any]) -> None:
+        self.inner = inner
+
+    def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        return self.inner.invoke(self.inner.invoke(input, config), config)
+
+
+@pytest.mark.parametrize(("given", "used"), [(9, set()), (1, {"Twice.1"}), (0, {"Twice.1"})])
+def test_a_fallback_is_used_after_a_failure_and_not_after_a_second_run(given: int, used: set[str]) -> None:
+    """The alternative fails in its second run for 1, and in its first for 0."""
+    positive = RunnableLambda(lambda number: [].pop() if number < 1 else number - 1, name="positive")
+    chain = Twice(positive).with_fallbacks([RunnableLambda(str, name="text")])
+
+    found = Covered(lambda: chain.with_config(run_name="chain").invoke(given), program="chain")
+
+    assert found.hits("fallbacks") == used
+
+
+def test_a_retry_of_one_attempt_is_none() -> None:
+    chain = RunnableLambda(str, name="text").with_retry(stop_after_attempt=1)
+
+    assert not [item for item in Covered(lambda: chain.invoke(1)).inventory if item.kind == "retries"]
+
+
+def test_values_that_differ_in_a_space_are_two() -> None:
+    @tool
+    def bake(heat: Literal["very hot", "very_hot"] = "very hot") -> str:
+        """Bake."""
+        return heat
+
+    agent: Any = create_agent(ScriptedChatModel(call("bake", heat="very_hot"), "Done."), [bake], name="agent")
+
+    found = Covered(lambda: agent.invoke({"messages": [("user", "hi")]}), program="agent")
+
+    assert found.hits("arguments") == {"bake.heat.given", "bake.heat.='very_hot'"}
+    assert found.missed("arguments") == {"bake.heat.left_out", "bake.heat.='very hot'"}
