@@ -208,6 +208,15 @@ def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
 
 
+def printable(text: str) -> str:
+    """Return `text` on one line, with escapes for characters that a terminal would interpret."""
+    return text if text.isprintable() else "".join([_seen(character) for character in text])
+
+
+def _seen(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
 # -- long texts
 
 NEAR_CHARACTERS: Final = 16

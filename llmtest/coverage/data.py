@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from llmtest.core.own_folder import FOLDER, make_folder
-from llmtest.core.text import amount
-from llmtest.coverage.items import Inventory, Item
+from llmtest.core.text import amount, printable
+from llmtest.coverage.items import KINDS, Inventory, Item, Kind
 from llmtest.errors import CoverageError
 
 MARK: Final = "llmtest-coverage"
@@ -35,10 +35,23 @@ def clear(folder: Path) -> None:
     """Remove the files of an earlier session.
 
     Raises:
-        OSError: a file cannot be removed.
+        CoverageError: a file there is no coverage file. Nothing is removed then.
+        OSError: a file cannot be read or removed.
     """
-    for file in folder.glob(f"*{SUFFIX}") if folder.is_dir() else ():
+    files = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    for file in files:
+        if not _is_own(file):
+            raise CoverageError(f"{file} is no coverage file\n  the folder of coverage is cleared: give it one of its own")
+    for file in files:
         file.unlink()
+
+
+def _is_own(file: Path) -> bool:
+    """True for a file that a session began: its process may have died before its first line was on disk."""
+    start = json.dumps({MARK: VERSION}).partition(":")[0].encode()
+    with file.open("rb") as opened:
+        found = opened.read(len(start))
+    return found in (start, b"")
 
 
 class Writer:
@@ -227,14 +240,20 @@ def _read(path: Path) -> tuple[list[Section], bool]:
     return sections, is_whole
 
 
-# All workers of a session have the same items.
-_item = lru_cache(maxsize=1 << 17)(Item)
+@lru_cache(maxsize=1 << 17)  # all workers of a session have the same items
+def _item(program: str, kind: Kind, *texts: str) -> Item:
+    """A name may hold anything; each report shows it on one line, and XML cannot hold all of it."""
+    if kind not in KINDS:
+        raise ValueError(kind)
+    return Item(printable(program), kind, *map(printable, texts))
 
 
 def _take(sections: list[Section], line: dict[str, Any]) -> None:
     if "hit" in line:
-        maybe = line.get("maybe")
-        sections[-1].tests.append((line.get("test", ""), int(line["hit"], 16), int(maybe, 16) if maybe else 0))
+        hit, maybe = (int(line.get(name) or "0", 16) for name in ("hit", "maybe"))
+        if not 0 <= hit | maybe < 1 << len(sections[-1].items):
+            raise ValueError("there is no such item")
+        sections[-1].tests.append((printable(line.get("test", "")), hit, maybe))
     elif "items" in line:
         sections[-1].items.update((number, _item(*fields)) for number, *fields in line["items"])
     elif "problem" in line:

@@ -78,6 +78,8 @@ def edges_of(
         yield from _handled(program, done, [*done, *steps.get(number + 1, ())])
     for number in numbers:
         yield from _joined(program, arrivals[number].joined) if number >= first else ()
+    if run.ended == "ended":
+        yield from _ended_together(program, {node.name for runs in steps.values() for node in runs if node.ended == "ended"})
 
 
 def _handled(program: Program, done: Sequence[Run], next_runs: Sequence[Run]) -> Iterator[tuple[Item, bool]]:
@@ -92,6 +94,13 @@ def _joined(program: Program, triggers: set[str]) -> Iterator[tuple[Item, bool]]
     """Yield the edges from several nodes to one that waits for all of them."""
     for sources, target in program.waiting if triggers else ():
         if f"join:{'+'.join(sources)}:{target}" in triggers:
+            yield from ((items.edge(program.label, source, target), True) for source in sources)
+
+
+def _ended_together(program: Program, done: set[str]) -> Iterator[tuple[Item, bool]]:
+    """Yield the edges from several nodes to the end, where nothing waits for them."""
+    for sources, target in program.waiting:
+        if target == END and done.issuperset(sources):
             yield from ((items.edge(program.label, source, target), True) for source in sources)
 
 
@@ -131,9 +140,9 @@ class _Step:
     def _told_by(self, run: Run, handed_off: bool) -> Iterator[tuple[str, bool]]:
         """Yield where a node went by its own account, and whether by a `Send`: by branches that are runs, and by commands."""
         for branch in self.program.branches.get(run.name, ()) if run.ended == "ended" else ():
-            for child in run.children:
-                if child.name == branch.run_name and child.ended == "ended":
-                    yield from _targets(child.output, branch.ends)
+            named = [child for child in run.children if child.name == branch.run_name]
+            if named and named[-1].ended == "ended":  # what the node itself called may have the same name; it ran before
+                yield from _targets(named[-1].output, branch.ends)
         if run.ended == "ended":
             yield from _gotos(run.output)
         elif handed_off and run.end is not None:

@@ -13,6 +13,7 @@ from llmtest.coverage.outcomes import (
     component_acts,
     decisions,
     interrupts,
+    is_answered,
     is_forced,
     outcomes,
     pauses,
@@ -49,7 +50,8 @@ class _Thread:
     """What a graph did so far in one conversation: its checkpointer lets the next run go on where the last one stopped."""
 
     steps: dict[int, list[Run]] = field(default_factory=dict)
-    paused: set[str] = field(default_factory=set)
+    paused: dict[str, set[str]] = field(default_factory=dict)
+    """The ids of its interrupts, by the node that they stopped."""
     before: bool = False
 
 
@@ -61,6 +63,8 @@ class _GraphRun:
     run: Run
     thread: _Thread
     resume: object
+    answer: object = None
+    """What a `Command` answers to interrupts: one to this graph, or to a graph around it."""
     steps: dict[int, list[Run]] = field(default_factory=dict)
 
     @property
@@ -135,7 +139,7 @@ class Hits:
             self._add_program(own)
             if around is None:
                 self._judge_mode(own, run)
-            graph = self._begin(own, run, around) if own.nodes else None
+            graph = self._begin(own, run, around, graph) if own.nodes else None
         if program is None:
             return _Place(run, run)
         if own is None:
@@ -176,8 +180,8 @@ class Hits:
             self._judge_tool(run, program)
         elif run.kind in MODELS:
             self._judge_model(run, around, program, site)
-        elif isinstance(run.output, Structured):
-            self._hits.add(items.answer(program.label, run.output.type, "given").id)
+        elif isinstance(run.input, Message):
+            self._judge_parser(run, run.input, program)
         component = self._meeting.component_of(run)
         if component is not None:
             self._hits |= {
@@ -189,15 +193,18 @@ class Hits:
     def _judge_tool(self, run: Run, program: Program) -> None:
         tool, label = program.tools.get(run.name), program.label
         title = tool.title if tool is not None else run.name
-        acts = ["called", *tool_acts(run, title or run.name)]
+        acts = tool_acts(run, title or run.name, tool.handles if tool is not None else None)
         if "interrupted" in acts:
             self.inventory.add(items.tool(label, run.name, "interrupted", tool.place if tool is not None else ""))
-        self._hits |= {items.tool(label, run.name, act).id for act in acts}
-        if tool is None or "refused" in acts:
+        self._hits.add(items.tool(label, run.name, "called").id)
+        told_by = self._hits if len(acts) == 1 else self._maybe
+        told_by |= {items.tool(label, run.name, act).id for act in acts}
+        if tool is None or acts == ["refused"]:
             return
+        given = self._maybe if "refused" in acts else self._hits
         for name, schema in properties_of(tool.schema).items():
             told = ["given", *acts_of(schema, run.args[name])] if name in run.args else ["left out"]
-            self._hits |= {items.argument(label, tool.name, name, act).id for act in told}
+            given |= {items.argument(label, tool.name, name, act).id for act in told}
 
     # -- models
 
@@ -211,7 +218,7 @@ class Hits:
         calls = message.tool_calls if isinstance(message, Message) else ()
         answers = [call.name for call in calls if self._is_answer(program, call.name)]
         if around is not None:
-            self._judge_answers(answers, around, program)
+            self._judge_answers(answers, around, program, has_ended=run.ended == "ended")
         acts = outcomes(run, len(calls) - len(answers), bool(answers))
         self._hits |= {items.outcome(program.label, site, act).id for act in acts}
 
@@ -224,27 +231,34 @@ class Hits:
     def _is_answer(self, program: Program, name: str) -> bool:
         return items.answer(program.label, name, "given").id in self.inventory
 
-    def _judge_answers(self, names: Sequence[str], around: Run, program: Program) -> None:
+    def _judge_answers(self, names: Sequence[str], around: Run, program: Program, *, has_ended: bool) -> None:
         """Judge the calls of a model that stand for structured answers, by what the run around it made of them."""
-        given = set(structured_types(around.output))
-        for name in names:
-            # A node of an agent says what it accepted; a chain raises where its parser does.
-            refused = around.ended == "error" or (around.name in program.nodes and not given)
-            self._hits.add(items.answer(program.label, name, "refused" if refused else "given").id)
+        given = set(structured_types(around.output)) if has_ended else set()
+        if around.name in program.nodes:  # a node of an agent says what it accepted; in a chain, a parser does
+            told = "refused" if around.ended == "error" or not given else "given"
+            self._hits |= {items.answer(program.label, name, told).id for name in names}
         self._hits |= {items.answer(program.label, name, "given").id for name in given}
+
+    def _judge_parser(self, run: Run, message: Message, program: Program) -> None:
+        """Judge a run that made something of what a model said."""
+        if isinstance(run.output, Structured):
+            self._hits.add(items.answer(program.label, run.output.type, "given").id)
+        elif run.ended == "error":
+            self._hits |= {items.answer(program.label, call.name, "refused").id for call in message.tool_calls}
 
     # -- graphs
 
-    def _begin(self, program: Program, run: Run, around: Run | None) -> _GraphRun:
+    def _begin(self, program: Program, run: Run, around: Run | None, outer: _GraphRun | None) -> _GraphRun:
         thread_id = run.metadata.get("thread_id")
         key = (program.label, thread_id, around.name if around is not None else "") if thread_id else run.id
         thread = self._threads.setdefault(key, _Thread())
         given = run.input
         is_command = isinstance(given, Structured) and given.type == "Command"
         resume = given.fields.get("resume", True) if is_command else True if given is None else None
+        answer = given.fields.get("resume") if is_command else outer.answer if outer is not None else None
         if thread_id and is_command:
             self._judge_decisions(program, self._asked.pop(thread_id, []), resume)
-        return _GraphRun(program, run, thread, resume)
+        return _GraphRun(program, run, thread, resume, answer)
 
     def _end(self, graph: _GraphRun) -> None:
         for runs in graph.steps.values():
@@ -271,18 +285,19 @@ class Hits:
         if node is None:
             return
         self._hits.add(items.node(label, run.name).id)
-        if graph.is_resumed and run.name in thread.paused:
-            thread.paused.discard(run.name)
+        if run.name in thread.paused and is_answered(thread.paused[run.name], graph.answer):
+            del thread.paused[run.name]
             self._hits.add(f"{label}/interrupts/{run.name}.resumed")
         if node.is_hook and run.ended == "ended" and run.output:
             self._hits.add(f"{label}/middleware/{run.name}")
         if run.ended == "paused" and not any(pauses(child) for child in run.children):
-            thread.paused.add(run.name)
+            found = list(interrupts(run))
+            thread.paused[run.name] = {str(one.get("id")) for one in found}
             if not program.decisions or not node.is_hook:
                 subject = f"interrupt in `{run.name}`"
                 self._hit(Item(label, "interrupts", f"{run.name}.raised", subject, "raised"))
                 self.inventory.add(Item(label, "interrupts", f"{run.name}.resumed", subject, "resumed"))
-            asked = [name for value in interrupts(run) for name in requested_tools(value)]
+            asked = [name for one in found for name in requested_tools(one.get("value"))]
             self._asked[run.metadata.get("thread_id")] = asked
 
     def _judge_decisions(self, program: Program, asked: Sequence[str], resume: object) -> None:
@@ -313,7 +328,8 @@ class Hits:
             going_on += [f"after_{name}" for name in program.stops_after if f"after {name}" in thread.paused]
             self._hits |= {f"{label}/interrupts/{name}.{act}" for name in going_on for act in ("raised", "resumed")}
             thread.before = False
-            thread.paused -= {f"after {name}" for name in program.stops_after}
+            for name in program.stops_after:
+                thread.paused.pop(f"after {name}", None)
         statuses = {event.payload.get("status") for event in graph.run.events if event.kind == "on_interrupt"}
         if "interrupt_before" in statuses and program.stops_before:
             thread.before = True
@@ -324,7 +340,7 @@ class Hits:
                 self._maybe |= told
         if "interrupt_after" in statuses:
             stopped = [name for name in program.stops_after if name in last]
-            thread.paused |= {f"after {name}" for name in stopped}
+            thread.paused |= {f"after {name}": set() for name in stopped}
             self._hits |= {f"{label}/interrupts/after_{name}.raised" for name in stopped}
 
 

@@ -149,7 +149,14 @@ def tool(program: str, name: str, act: str, place: str = "") -> Item:
 def argument(program: str, tool_name: str, name: str, act: str, place: str = "") -> Item:
     """`act` is `given`, `left out`, or the value or the type that it is given as, such as `='celsius'` or `:str`."""
     told = {"=": f"given as {act[1:]}", ":": f"given as {act[1:]}"}.get(act[:1], act)
-    return Item(program, "arguments", f"{tool_name}.{name}.{act.replace(' ', '_')}", f"`{tool_name}.{name}`", told, place)
+    return Item(
+        program,
+        "arguments",
+        f"{tool_name}.{name}.{'left_out' if act == 'left out' else act}",
+        f"`{tool_name}.{name}`",
+        told,
+        place,
+    )
 
 
 OUTCOMES: Final = {

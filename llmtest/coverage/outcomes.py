@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,16 +22,28 @@ def is_forced(choice: object, tools: Iterable[str]) -> bool:
 # -- tools
 
 
-def tool_acts(run: Run, title: str) -> list[str]:
+def tool_acts(run: Run, title: str, handles: Mapping[str, str | None] | None = None) -> list[str]:
+    """Return how a tool call ended; several if it was one of them, and the recording does not tell which."""
     if run.ended == "paused":
         return ["interrupted"]
     if run.ended == "ended":
-        failed = isinstance(run.output, Message) and run.output.status == "error"
-        return ["raised" if failed else "answered"]
+        return _answer_acts(run.output, handles or {})
     error = run.error
     if error is None:
         return []
     return ["refused" if _is_refusal(error, title) else "raised"]
+
+
+def _answer_acts(output: object, handles: Mapping[str, str | None]) -> list[str]:
+    """A tool that handles its errors answers with their text. Only an answer to the call of a model has a status."""
+    if isinstance(output, Message) and output.status != "error":
+        return ["answered"]
+    text = output.text if isinstance(output, Message) else output
+    told = [act for act, fixed in handles.items() if fixed is not None and fixed == text]
+    handled = told or [act for act, fixed in handles.items() if fixed is None and isinstance(text, str | list)]
+    if isinstance(output, Message):
+        return handled or ["raised"]
+    return handled if told else [*handled, "answered"]
 
 
 def _is_refusal(error: Failure, title: str) -> bool:
@@ -102,8 +115,11 @@ def structured_types(output: object) -> Iterator[str]:
 def component_acts(component: Component, run: Run, inside: Sequence[Run]) -> Iterator[str]:
     """Yield what a run shows about a part of a chain. `inside` are the runs that it made."""
     if component.kind == "fallbacks":
-        yield from (str(number) for number in range(1, len(inside)))
-        if run.ended == "error" and len(inside) >= component.attempts:
+        # One alternative may make several runs, or none of its own; the next one is used when a run of it has failed.
+        failures = sum(child.ended == "error" for child in inside)
+        went_on = sum(child.ended == "error" for child in inside[:-1])
+        yield from (str(number) for number in range(1, went_on + 1))
+        if run.ended == "error" and failures >= component.attempts:
             yield "exhausted"
     elif component.kind == "retries":
         attempts = max((_number(child, "retry:attempt:") for child in inside), default=1)
@@ -134,7 +150,8 @@ def pauses(run: Run) -> bool:
     )
 
 
-def interrupts(run: Run) -> Iterator[Any]:
+def interrupts(run: Run) -> Iterator[Mapping[str, Any]]:
+    """Yield the fields of each interrupt that stopped a run: its `value` and its `id`."""
     error = run.end.payload.get("error") if run.end is not None else None
     left = [error.payload] if isinstance(error, Failure) else []
     while left:
@@ -142,13 +159,23 @@ def interrupts(run: Run) -> Iterator[Any]:
         if isinstance(part, list):
             left += part
         elif isinstance(part, Structured):
-            yield part.fields.get("value")
+            yield part.fields
 
 
 def requested_tools(value: object) -> list[str]:
     """Return the names of the tools that a person is asked about, as the middleware of LangChain asks."""
     requests = value.get("action_requests") if isinstance(value, FrozenDict) else None
     return [str(one.get("name")) for one in requests or () if isinstance(one, Mapping)]
+
+
+def is_answered(ids: Iterable[str], resume: object) -> bool:
+    """True if `resume`, of a `Command`, answers one of the interrupts `ids`. To several at once, it has each answer by its id."""
+    names = set(resume) if isinstance(resume, Mapping) else set()
+    is_by_id = bool(names) and all(_INTERRUPT_ID.fullmatch(str(name)) for name in names)
+    return not names.isdisjoint(ids) if is_by_id else resume is not None
+
+
+_INTERRUPT_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def decisions(resume: object) -> list[str]:

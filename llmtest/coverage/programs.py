@@ -52,13 +52,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool. `schema` is the JSON schema of its arguments; `title` is how an error of the schema names it."""
+    """A tool. `schema` is the JSON schema of its arguments; `title` is how an error of the schema names it.
+
+    `handles` are the errors that it answers with itself, `raised` and `refused`: the text of that answer, None if it varies.
+    """
 
     name: str
     schema: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     place: str = ""
     interrupts: bool = False
+    handles: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,8 @@ class Report:
 
     def broken_limits(self, limits: Mapping[str, float]) -> list[str]:
         """Return a sentence for each limit that is not reached."""
+        if not self.rows and any(limits.values()):
+            return ["no program was met, so no limit of coverage is reached"]
         broken = []
         for kind, least in limits.items():
             counts = Counts.of(row for row in self.rows if not kind or row.item.kind == kind)

@@ -69,10 +69,10 @@ def suggest(rows: Iterable[Row], programs: Mapping[str, Program], entries: Mappi
 
 
 def _test(row: Row, program: Program | None, entry: Entry | None, names: dict[str, int]) -> str:
-    draft = _draft(row, program)
+    draft = _closed(_draft(row, program), program)
     name = _name(f"{row.item.program} {row.item.name}", names)
     uses_fixture = bool(draft.steps) and not (entry is not None and entry.parameter)
-    lines = [f"def {name}({'scripted_providers' if uses_fixture else ''}):", f'    """{row.item.sentence}."""'.replace("\\", "/")]
+    lines = [f"def {name}({'scripted_providers' if uses_fixture else ''}):", f'    """{_quoted(row.item.sentence)}."""']
     questions = [*draft.questions, *([] if entry else [f"how is `{row.item.program}` made? Name it in the ini key llmtest_cov"])]
     lines += [f"    # TODO: {question}" for question in questions]
     if questions:
@@ -85,6 +85,10 @@ def _test(row: Row, program: Program | None, entry: Entry | None, names: dict[st
     given = textwrap.indent(f"given = {_input(entry)}", "    ")
     lines += [f"    program = {made}", given, *_calls(draft, has_memory=entry is not None and entry.has_memory)]
     return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
 
 
 def _name(words: str, names: dict[str, int]) -> str:
@@ -135,6 +139,20 @@ def _draft(row: Row, program: Program | None) -> _Draft:
     make = _DRAFTS.get(item.kind)
     subject, _, act = item.name.rpartition(".")
     return make(subject, act, program) if make is not None else _Draft(questions=[f"what leads to this: {item.sentence}?"])
+
+
+def _closed(draft: _Draft, program: Program | None) -> _Draft:
+    """Let a model that must call a tool end with its structured answer, where another ends with text."""
+    if program is None or not program.answers or any(model.has_text for model in program.models):
+        return draft
+    if any(step in _PLAIN for step in draft.steps):
+        draft.questions.append(f"which fields has a valid `{next(iter(program.answers))}`?")
+    closed = ['structured({"TODO": 1})' if step in _PLAIN else step for step in draft.steps]
+    draft.steps = [f"{step}.unchecked()" if step.startswith("say(") else step for step in closed]
+    return draft
+
+
+_PLAIN: Final = ('say("Done.")', 'say("Hello.")')
 
 
 def _tool(name: str, act: str, program: Program | None) -> _Draft:

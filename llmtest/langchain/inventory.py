@@ -360,7 +360,18 @@ def tool_of(tool: BaseTool) -> Tool:
     title = str(own.get("title", tool.name)) if isinstance(own, Mapping) else getattr(own, "__name__", tool.name)
     walk = _Walk(Program(""))
     walk.function(function, "")
-    return Tool(tool.name, schema, title, place_of(function), walk.interrupts)
+    return Tool(tool.name, schema, title, place_of(function), walk.interrupts, _handled(tool))
+
+
+def _handled(tool: BaseTool) -> dict[str, str | None]:
+    """Return the errors that a tool answers with itself, as `Tool.handles` has them."""
+    flags = {"refused": (tool.handle_validation_error, _REFUSED), "raised": (tool.handle_tool_error, None)}
+    texts = {act: known if flag is True else flag for act, (flag, known) in flags.items() if flag}
+    return {act: text if isinstance(text, str) else None for act, text in texts.items()}
+
+
+_REFUSED: Final = "Tool input validation error"
+"""What LangChain answers for a tool with `handle_validation_error=True`."""
 
 
 def component_of(item: object) -> Component | None:
@@ -372,7 +383,7 @@ def component_of(item: object) -> Component | None:
         return Component("fallbacks", names[0], acts, len(names))
     if isinstance(item, RunnableRetry):
         name, subject = _name(item.bound), f"retry of `{_name(item.bound)}`"
-        acts = {"used": (subject, "used"), "exhausted": (subject, "exhausted")}
+        acts = {"used": (subject, "used"), "exhausted": (subject, "exhausted")} if item.max_attempt_number > 1 else {}
         return Component("retries", name, acts, attempts=item.max_attempt_number)
     if isinstance(item, RunnableBranch):
         conditions = [_name(condition) for condition, _ in item.branches]

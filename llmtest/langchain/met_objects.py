@@ -29,7 +29,10 @@ _NEAR: Final = 8
 """In how many frames around a callback its object is. Measured: 4 in sync code, 5 in async code, and one more for a model."""
 _FAR: Final = 40
 
-_MODES: Final = frozenset(("invoke", "ainvoke", "stream", "astream", "batch", "abatch"))
+_MODES: Final = {name: name for name in ("invoke", "ainvoke", "stream", "astream", "batch", "abatch")} | {
+    "transform": "stream",  # what `stream` of a function is
+    "atransform": "astream",
+}
 
 
 class Met(NamedTuple):
@@ -90,16 +93,20 @@ def _mode(start: FrameType, item: object) -> str:
             return "astream_events"
         if name in ("_pump_next", "ensure_started") or _is_pumped(frame, item):
             return "stream_events_v3"
-        if name in _MODES and frame.f_locals.get("self") is item:
-            found = _batched(frame) or name
+        mode = _batched(frame) or _MODES.get(name, "")
+        if mode and frame.f_locals.get("self") is item:
+            found = mode
         frame = frame.f_back
     return found
 
 
 def _batched(frame: FrameType) -> str:
-    """`Runnable.batch` calls a function of its own, that is called as the method that it calls in turn."""
-    qualified = frame.f_code.co_qualname
-    return next((mode for mode in ("abatch", "batch") if f".{mode}.<locals>." in qualified), "")
+    """`Runnable.batch` and its like call a function of their own, one for each input."""
+    method, _, inner = frame.f_code.co_qualname.partition(".<locals>.")
+    return _BATCHES.get(method.rpartition(".")[2], "") if inner else ""
+
+
+_BATCHES: Final = {name + end: name for name in ("batch", "abatch") for end in ("", "_as_completed")}
 
 
 def _is_pumped(frame: FrameType, item: object) -> bool:

@@ -45,10 +45,13 @@ def named_object(line: str) -> object:
             found = getattr(found, name)
     except (ImportError, AttributeError) as error:
         raise CoverageError(f"there is no program {line}: {error}\n  a program is named as `module:object`") from None
+    except (Exception, SystemExit) as error:  # the module is the user's: it may raise anything, and leave
+        problem = f"{type(error).__name__}: {error}"
+        raise CoverageError(f"{line} cannot be read: {problem}\n  the module must import, and have the object") from error
     if not isinstance(found, Runnable) and callable(found):
         try:
             found = found(**_stand_ins(found))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problem = f"{type(error).__name__}: {error}"
             raise CoverageError(f"the factory {line} has failed: {problem}\n  it may take a `model`, and nothing else") from error
     if not isinstance(found, Runnable):

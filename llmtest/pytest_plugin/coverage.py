@@ -41,17 +41,19 @@ def open_coverage(config: pytest.Config, *, has_tests: bool) -> None:
         reports = [_destination(line) for line in config.getoption("llmtest_cov_report") or config.getini("llmtest_cov_report")]
         limits = parse_limits(config.getoption("llmtest_cov_fail_under") or config.getini("llmtest_cov_fail_under"))
         excludes = parse_excludes(config.getini("llmtest_cov_exclude"))
+        folder = coverage_folder(config) or data.default_folder(config.rootpath)
+        worker = getattr(config, "workerinput", {}).get("workerid")
+        if worker is None:
+            data.clear(folder)
+            report = CoverageReport(config, folder, reports or [("term", None)], limits, excludes)
+            config.pluginmanager.register(report, "llmtest-coverage-report")
+        if worker is not None or getattr(config.option, "dist", "no") == "no":
+            path = folder / f"{worker or 'main'}{data.SUFFIX}"
+            config.pluginmanager.register(CoveredTests(config, path, objects, has_tests=has_tests), "llmtest-coverage")
     except CoverageError as error:
         raise pytest.UsageError(str(error)) from None
-    folder = coverage_folder(config) or data.default_folder(config.rootpath)
-    worker = getattr(config, "workerinput", {}).get("workerid")
-    if worker is None:
-        data.clear(folder)
-        report = CoverageReport(config, folder, reports or [("term", None)], limits, excludes)
-        config.pluginmanager.register(report, "llmtest-coverage-report")
-    if worker is not None or getattr(config.option, "dist", "no") == "no":
-        path = folder / f"{worker or 'main'}{data.SUFFIX}"
-        config.pluginmanager.register(CoveredTests(config, path, objects, has_tests=has_tests), "llmtest-coverage")
+    except OSError as error:
+        raise pytest.UsageError(f"no coverage can be kept in {folder}: {error}\n  --llmtest-cov-data names another") from None
 
 
 def _objects(config: pytest.Config) -> list[str]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from llmtest.core.text import amount, clip
+from llmtest.core.text import amount, clip, printable
 from llmtest.errors import StoreError
 from llmtest.tracing.store import RunLine, SessionLine, Store, Stored
 from llmtest.trees import review
@@ -212,15 +212,6 @@ def _show_run(run: RunLine, say: Say) -> None:
     elif run.ended != "ended":
         words.append(printable(run.ended))
     say("  ".join(words), _RED if run.error is not None else "")
-
-
-def printable(text: str) -> str:
-    """Return `text` on one line, with escapes for characters that a terminal would interpret."""
-    return text if text.isprintable() else "".join([_seen(character) for character in text])
-
-
-def _seen(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def _clock(wall_ns: int) -> str:

@@ -20,6 +20,7 @@ from llmtest.core.text import (
     names,
     nearest,
     plural,
+    printable,
     quote,
     short,
     some_names,
@@ -185,3 +186,8 @@ def test_lines_beyond_the_limit_are_counted_and_the_last_one_stays() -> None:
 )
 def test_what_is_a_slip_of_a_name(pattern: Any, name: str, slip: bool) -> None:
     assert is_slip(pattern, name) is slip
+
+
+def test_a_printable_text_is_on_one_line() -> None:
+    assert printable("plain ü") == "plain ü"
+    assert printable("a\nb\x1b[2J") == "a\\nb\\x1b[2J"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from llmtest.coverage import items
 from llmtest.coverage.data import CoverageData, Writer, load
 from llmtest.coverage.items import Inventory, Item
+
+# pytester forgets what an inner run in this process has imported; two copies of a module would not meet the same objects.
+importlib.import_module("llmtest.pytest_plugin.coverage")
 
 PROGRAM = [
     items.node("desk", "plan", "app.py:3"),

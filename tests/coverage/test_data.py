@@ -123,3 +123,52 @@ def test_named_programs_are_kept_with_their_items(written: Callable[..., Coverag
 
     assert data.programs == {"desk", "other"}
     assert len(data.inventory) == len(PROGRAM)
+
+
+def test_a_name_that_no_report_can_hold_is_shown_with_escapes(written: Callable[..., CoverageData]) -> None:
+    odd = items.node("a\nb", "\x1b[31m\x00\ud800")
+
+    data = written(("one\ntest", [odd.id], []), things=[odd])
+
+    assert [item.id for item in data.inventory] == ["a\\nb/nodes/\\x1b[31m\\x00\\ud800"]
+    assert data.contexts() == {"a\\nb/nodes/\\x1b[31m\\x00\\ud800": ["one\\ntest"]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"hit":"2"}',
+        '{"hit":"-1"}',
+        '{"hit":"0","maybe":"4"}',
+        '{"items":[[1,"a","nodez","x","x","ran","",""]]}',
+        '{"items":[[1]]}',
+    ],
+)
+def test_a_line_that_makes_no_sense_is_refused(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "main.jsonl"
+    writer = Writer(path)
+    writer.add(Inventory([items.node("a", "x")]), [], [])
+    writer.close()
+    path.write_text(f"{path.read_text()}{line}\n")
+
+    with pytest.raises(CoverageError) as caught:
+        load([path])
+
+    assert str(caught.value) == f"{path}:4: this is no line of a coverage file: {f'{line}{chr(10)}'.encode()[:60]!r}"
+
+
+def test_a_file_that_is_no_coverage_file_is_not_cleared(tmp_path: Path) -> None:
+    shard(tmp_path / "gw0.jsonl", "x", hits="x")
+    (tmp_path / "empty.jsonl").write_text("")
+    other = tmp_path / "questions.jsonl"
+    other.write_text('{"question": "?"}\n')
+
+    with pytest.raises(CoverageError) as caught:
+        clear(tmp_path)
+
+    told = "is no coverage file\n  the folder of coverage is cleared: give it one of its own"
+    assert str(caught.value) == f"{other} {told}"
+    assert len(list(tmp_path.glob("*.jsonl"))) == 3
+    other.unlink()
+    clear(tmp_path)
+    assert not list(tmp_path.glob("*.jsonl"))

@@ -6,6 +6,7 @@ import operator
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
@@ -262,3 +263,32 @@ def test_a_node_beside_the_one_that_waits_has_led_on_when_the_graph_goes_on() ->
 
     assert found.hits("edges") == {"__start__->a", "__start__->ask", "a->c", "ask->d"}
     assert found.hits("interrupts") == {"ask.raised", "ask.resumed"}
+
+
+def test_nodes_that_lead_to_the_end_together() -> None:
+    made = graph("a", "b", "c")
+    made.add_edge(START, "a")
+    made.add_edge(START, "b")
+    made.add_edge(["a", "b"], END)
+    made.add_edge(["a", "c"], END)
+
+    assert covered(made).hits("edges") == {"__start__->a", "__start__->b", "a->__end__", "b->__end__"}
+    assert covered(made).missed("edges") == {"c->__end__"}
+
+
+def test_a_runnable_in_a_node_that_is_called_as_its_branch_is_no_branch() -> None:
+    def is_done(state: State) -> Literal["work", "__end__"]:
+        return END if state["log"] else "work"
+
+    asked = RunnableLambda(is_done)
+
+    def work(state: State) -> State:
+        return {"log": [asked.invoke({"log": []})]}
+
+    made = StateGraph(State)
+    made.add_node("work", work)
+    made.add_edge(START, "work")
+    made.add_conditional_edges("work", is_done)
+
+    assert covered(made).hits("edges") == {"__start__->work", "work->__end__"}
+    assert covered(made).missed("edges") == {"work->work"}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import CallbackManager
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableLambda
-from langchain_core.tools import tool
+from langchain_core.tools import ToolException, tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from llmtest import ScriptedChatModel, call, fail, structured
@@ -152,3 +154,134 @@ def test_runs_may_be_nested_deeper_than_python_calls_functions() -> None:
             run.on_chain_end({})
 
     assert Covered(work).all_hits == set()
+
+
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+
+
+def asking(*names: str, around: str = "") -> Any:
+    """Return a graph whose nodes all ask at once; `around` is the node of a graph that has it inside."""
+
+    def node(state: State) -> State:
+        interrupt("?")
+        return {}
+
+    made = StateGraph(State)
+    for name in names:
+        made.add_node(name, node)
+        made.add_edge(START, name)
+    if not around:
+        return made.compile(name="asking", checkpointer=InMemorySaver())
+    outer = StateGraph(State)
+    outer.add_node(around, made.compile(name="asking"))
+    outer.add_edge(START, around)
+    return outer.compile(name="outer", checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("around", ["", "inner"])
+def test_a_run_that_answers_nothing_resumes_no_interrupt(around: str) -> None:
+    graph = asking("ask", around=around)
+
+    found = Covered(lambda: [graph.invoke(given, THREAD) for given in ({}, None)], program="asking")
+
+    assert (found.hits("interrupts"), found.missed("interrupts")) == ({"ask.raised"}, {"ask.resumed"})
+
+
+@pytest.mark.parametrize("around", ["", "inner"])
+def test_an_answer_resumes_an_interrupt_in_the_graph_and_inside_it(around: str) -> None:
+    graph = asking("ask", around=around)
+
+    found = Covered(lambda: [graph.invoke(given, THREAD) for given in ({}, Command(resume="yes"))], program="asking")
+
+    assert found.hits("interrupts") == {"ask.raised", "ask.resumed"}
+
+
+def test_of_two_interrupts_the_one_that_is_answered_is_resumed() -> None:
+    graph = asking("one", "two")
+
+    def work() -> None:
+        asked = graph.invoke({}, THREAD)["__interrupt__"]
+        graph.invoke(Command(resume={asked[0].id: "yes"}), THREAD)
+
+    found = Covered(work, program="asking")
+
+    assert len(found.hits("interrupts") - {"one.raised", "two.raised"}) == 1
+    assert len(found.missed("interrupts")) == 1
+
+
+def test_an_answer_that_no_model_gave_is_none() -> None:
+    chain: Any = ScriptedChatModel(fail(TimeoutError)).with_structured_output(Form)
+    form = RunnableLambda(lambda _: Form(text="by hand"), name="form")
+
+    found = Covered(lambda: chain.with_fallbacks([form]).with_config(run_name="chain").invoke("hi"), program="chain")
+
+    assert found.missed("answers") == {"Form.given", "Form.refused"}
+
+
+def test_a_tool_whose_answer_may_be_its_error_is_ambiguous() -> None:
+    @tool
+    def sell(amount: int = 1) -> str:
+        """Sell."""
+        raise ToolException("sold out")
+
+    sell.handle_tool_error = True
+    sell.handle_validation_error = str
+
+    desk = RunnableLambda(lambda _: sell.invoke({"amount": 2}), name="desk")
+
+    found = Covered(lambda: desk.invoke(1), program="desk")
+
+    assert found.hits("tools") == {"sell.called"}
+    assert found.ambiguous("tools") == {"sell.answered", "sell.raised", "sell.refused"}
+    assert (found.hits("arguments"), found.ambiguous("arguments")) == (set(), {"sell.amount.given"})
+
+
+@pytest.mark.parametrize(("given", "act"), [({"text": "x"}, "given"), ({"text": 1}, "refused")])
+def test_an_answer_whose_error_is_kept_is_refused(given: dict[str, Any], act: str) -> None:
+    model = ScriptedChatModel(call("Form", given).unchecked())
+    chain = model.with_structured_output(Form, include_raw=True).with_config(run_name="chain")
+
+    found = Covered(lambda: chain.invoke("hi"), program="chain")
+
+    assert found.hits("answers") == {f"Form.{act}"}
+
+
+class Twice(Runnable[Any, Any]):
+    """Runs another runnable two times, and makes no run of its own."""
+
+    def __init__(self, inner: Runnable[Any, Any]) -> None:
+        self.inner = inner
+
+    def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        return self.inner.invoke(self.inner.invoke(input, config), config)
+
+
+@pytest.mark.parametrize(("given", "used"), [(9, set()), (1, {"Twice.1"}), (0, {"Twice.1"})])
+def test_a_fallback_is_used_after_a_failure_and_not_after_a_second_run(given: int, used: set[str]) -> None:
+    """The alternative fails in its second run for 1, and in its first for 0."""
+    positive = RunnableLambda(lambda number: [].pop() if number < 1 else number - 1, name="positive")
+    chain = Twice(positive).with_fallbacks([RunnableLambda(str, name="text")])
+
+    found = Covered(lambda: chain.with_config(run_name="chain").invoke(given), program="chain")
+
+    assert found.hits("fallbacks") == used
+
+
+def test_a_retry_of_one_attempt_is_none() -> None:
+    chain = RunnableLambda(str, name="text").with_retry(stop_after_attempt=1)
+
+    assert not [item for item in Covered(lambda: chain.invoke(1)).inventory if item.kind == "retries"]
+
+
+def test_values_that_differ_in_a_space_are_two() -> None:
+    @tool
+    def bake(heat: Literal["very hot", "very_hot"] = "very hot") -> str:
+        """Bake."""
+        return heat
+
+    agent: Any = create_agent(ScriptedChatModel(call("bake", heat="very_hot"), "Done."), [bake], name="agent")
+
+    found = Covered(lambda: agent.invoke({"messages": [("user", "hi")]}), program="agent")
+
+    assert found.hits("arguments") == {"bake.heat.given", "bake.heat.='very_hot'"}
+    assert found.missed("arguments") == {"bake.heat.left_out", "bake.heat.='very hot'"}

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.tools import tool
+from langchain_core.tools import ToolException, tool
 
 from llmtest import ScriptedChatModel, call, fail, record, reply, say
 from llmtest.coverage.outcomes import (
     decisions,
     interrupts,
+    is_answered,
     is_forced,
     outcomes,
     requested_tools,
@@ -21,6 +22,7 @@ from llmtest.coverage.outcomes import (
 )
 from llmtest.events.events import Run
 from llmtest.events.words import FrozenDict, FrozenList, Structured
+from llmtest.langchain.inventory import tool_of
 
 
 def run_of(work: Callable[[], object]) -> Run:
@@ -109,6 +111,47 @@ def test_an_error_that_the_tool_answers_with_is_raised(monkeypatch: pytest.Monke
     wrong = {"name": "book", "args": {}, "id": "1", "type": "tool_call"}
 
     assert tool_acts(run_of(lambda: book.invoke(wrong)), "book") == ["raised"]
+
+
+@pytest.mark.parametrize(
+    ("nights", "in_call", "refusal", "error", "expected"),
+    [
+        ("many", True, True, True, ["refused"]),  # by the text that LangChain answers with
+        ("many", False, True, True, ["refused"]),
+        (0, True, True, True, ["raised"]),
+        (0, False, True, True, ["raised", "answered"]),
+        (0, False, True, "Sorry.", ["raised"]),
+        (1, False, False, "Sorry.", ["answered"]),
+        (1, False, True, True, ["raised", "answered"]),
+        (1, True, True, True, ["answered"]),
+        ("many", True, str, str, ["refused", "raised"]),
+        ("many", True, "Sorry.", "Sorry.", ["refused", "raised"]),
+        ("many", False, str, False, ["refused", "answered"]),
+    ],
+)
+def test_a_tool_that_answers_with_its_errors(nights: Any, in_call: bool, refusal: Any, error: Any, expected: list[str]) -> None:
+    @tool
+    def stay(nights: int) -> str:
+        """Stay."""
+        if nights < 1:
+            raise ToolException("a night at least")
+        return "booked"
+
+    stay.handle_validation_error, stay.handle_tool_error = refusal, error
+    given: Any = {"nights": nights}
+    given = {"name": "stay", "args": given, "id": "1", "type": "tool_call"} if in_call else given
+
+    assert tool_acts(run_of(lambda: stay.invoke(given)), "stay", tool_of(stay).handles) == expected
+
+
+def test_the_answer_to_one_interrupt_is_none_to_another() -> None:
+    one, other = "0" * 32, "f" * 32
+
+    assert is_answered({one}, {one: "yes"})
+    assert not is_answered({other}, {one: "yes"})
+    assert is_answered({other}, {"decisions": []})
+    assert is_answered({other}, "")
+    assert not is_answered({other}, None)
 
 
 def test_a_schema_of_another_name_has_not_refused() -> None:

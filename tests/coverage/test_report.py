@@ -112,3 +112,11 @@ def test_an_exclude_has_a_reason() -> None:
 
 def test_a_row_is_plain() -> None:
     assert Row(items.node("a", "x"), "hit").tests == ()
+
+
+def test_no_limit_is_reached_without_a_program(written: Written) -> None:
+    report = Report(written(("t", [], []), things=[]))
+
+    assert report.broken_limits({}) == []
+    assert report.broken_limits({"": 0.0}) == []
+    assert report.broken_limits({"nodes": 50.0}) == ["no program was met, so no limit of coverage is reached"]

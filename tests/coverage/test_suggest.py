@@ -12,7 +12,7 @@ import pytest
 
 from llmtest.coverage import items
 from llmtest.coverage.data import CoverageData, load
-from llmtest.coverage.programs import Branch, Component, Program, Tool
+from llmtest.coverage.programs import Branch, Component, Model, Program, Tool
 from llmtest.coverage.report import Report, Row
 from llmtest.coverage.suggest import Entry, suggest
 from llmtest.errors import InventError
@@ -171,3 +171,28 @@ def test_the_suggestions_for_an_agent_run_and_hit_what_they_are_for(
     ends = (".called", ".refused", "search.answered", "pay.answered")
     scripted = {item.id for item in everything.inventory if item.kind == "arguments" or item.name.endswith(ends)}
     assert scripted <= data.hits
+
+
+@pytest.mark.parametrize("name", ['a"""b', "a\\", 'a"', "a'b"])
+def test_a_name_with_quotes_is_told_in_a_docstring(name: str) -> None:
+    text = suggest(missed(items.node("a", name)), {}, {})
+
+    (test,) = [part for part in ast.parse(text).body if isinstance(part, ast.FunctionDef)]
+    assert ast.get_docstring(test) == f"node `{name}` ran."
+
+
+@pytest.mark.parametrize(
+    ("item", "steps"),
+    [
+        (items.mode("a", "invoke"), 'structured({"TODO": 1})'),
+        (items.tool("a", "book", "called"), "call('book'), structured({\"TODO\": 1})"),
+        (items.outcome("a", "model", "empty"), 'say("").unchecked()'),
+    ],
+)
+def test_a_model_that_must_call_a_tool_ends_with_its_answer(item: Any, steps: str) -> None:
+    program = Program("a", tools={"book": Tool("book")}, models=[Model("model", False, True)], answers={"Form": ""})
+
+    text = body(item, program)
+
+    assert f'scripted_providers({{"*": [{steps}]}})' in text
+    assert ("which fields has a valid `Form`?" in text) == ("TODO" in steps)

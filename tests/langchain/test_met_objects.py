@@ -94,3 +94,23 @@ def test_a_bare_model_is_a_program_if_it_is_named(is_named: bool) -> None:
     program = Meeting(objects, Reader(), [model] if is_named else []).program_of(recording.runs[0])
 
     assert (program.label if program is not None else None) == ("clerk" if is_named else None)
+
+
+@pytest.mark.parametrize(
+    ("work", "mode"),
+    [
+        (lambda chain: list(chain.stream("x")), "stream"),
+        (lambda chain: list(chain.transform(iter("x"))), "stream"),
+        (lambda chain: list(chain.batch_as_completed(["x"])), "batch"),
+        (lambda chain: list(chain.batch(["x", "y"])), "batch"),
+        (lambda chain: asyncio.run(every(chain.astream("x"))), "astream"),
+        (lambda chain: asyncio.run(every(chain.abatch_as_completed(["x", "y"]))), "abatch"),
+    ],
+    ids=["stream", "transform", "batch as completed", "batch", "astream", "abatch as completed"],
+)
+def test_a_function_is_called_as_the_test_calls_it(work: Any, mode: str) -> None:
+    assert {found for _, _, found in met_in(lambda: work(RunnableLambda(str, name="one")))} == {mode}
+
+
+async def every(parts: Any) -> list[Any]:
+    return [part async for part in parts]

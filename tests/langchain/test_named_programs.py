@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
@@ -119,3 +120,32 @@ def test_an_input_without_a_json_schema_is_anything() -> None:
         delattr(sys.modules[ME], "ODD")
 
     assert entries["odd"].inputs.get("properties", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("raise RuntimeError('no key')", "RuntimeError: no key"),
+        ("import sys; sys.exit(4)", "SystemExit: 4"),
+        ("def x(:", "SyntaxError: invalid syntax (odd_module.py, line 1)"),
+    ],
+)
+def test_a_module_that_raises_or_leaves(source: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "odd_module.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(CoverageError) as caught:
+        named_object("odd_module:graph")
+
+    assert str(caught.value) == f"odd_module:graph cannot be read: {told}\n  the module must import, and have the object"
+
+
+def leaves() -> None:
+    raise SystemExit(3)
+
+
+def test_a_factory_that_leaves() -> None:
+    with pytest.raises(CoverageError) as caught:
+        named_object(f"{ME}:leaves")
+
+    assert str(caught.value) == f"the factory {ME}:leaves has failed: SystemExit: 3\n  it may take a `model`, and nothing else"

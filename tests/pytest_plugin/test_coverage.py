@@ -280,3 +280,22 @@ def test_the_suite_runs_as_without_coverage(pytester: pytest.Pytester) -> None:
     assert tokens[0] == tokens[1]
     assert os.environ.get("LLMTEST_ELSEWHERE") is None
     assert Path(pytester.path / ".llmtest" / "coverage" / "main.jsonl").is_file()
+
+
+def test_a_folder_that_cannot_keep_coverage_is_refused_at_once(run: Any, pytester: pytest.Pytester) -> None:
+    code, lines = run("--llmtest-cov", "--llmtest-cov-data=desk.py")
+
+    assert code == int(pytest.ExitCode.USAGE_ERROR)
+    assert lines[0].startswith(f"ERROR: no coverage can be kept in {pytester.path / 'desk.py'}: ")
+    assert lines[1] == "  --llmtest-cov-data names another"
+
+
+def test_a_folder_with_files_of_the_user_is_not_cleared(run: Any, pytester: pytest.Pytester) -> None:
+    questions = pytester.path / "questions.jsonl"
+    questions.write_text("{}\n")
+
+    code, lines = run("--llmtest-cov", "--llmtest-cov-data=.")
+
+    assert code == int(pytest.ExitCode.USAGE_ERROR)
+    assert lines[0] == f"ERROR: {questions} is no coverage file"
+    assert questions.exists()
