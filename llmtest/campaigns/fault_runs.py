@@ -13,9 +13,9 @@ from llmtest.campaigns import driving
 from llmtest.campaigns.injection import Injection
 from llmtest.campaigns.kinds import Fault, check_kinds, faults_at, faults_of_program
 from llmtest.campaigns.matrix import Matrix, matrix_of
-from llmtest.campaigns.verdicts import Clean, Survival, Verdict, clean_run, injection_of, judge, survival
+from llmtest.campaigns.verdicts import Clean, Survival, Verdict, check_effects, clean_run, injection_of, judge, survival
 from llmtest.core.progress import progress
-from llmtest.core.text import amount
+from llmtest.core.text import amount, names
 from llmtest.errors import CampaignError, ViolationError
 from llmtest.recording.recording import Recording, judge_turns, record
 from llmtest.wire.clients import backoff
@@ -30,7 +30,7 @@ def faults(
     kinds: str | Iterable[str] | None = None,
     survives: object = None,
     effects: str | Iterable[str] = (),
-    invariants: Iterable[str] = (),
+    invariants: str | Iterable[str] = (),
     max_tokens: int | None = None,
     pairs: bool = False,
 ) -> Matrix:
@@ -47,7 +47,7 @@ def faults(
     come together, at different calls: a pair that fails is a smallest set.
 
     Raises:
-        CampaignError: a name is unknown, or `program` fails without a fault.
+        CampaignError: a name is unknown, `program` fails without a fault, or none of its calls can have one of these faults.
         RuntimeError: `program` is async and an event loop runs in this thread.
 
     >>> from llmtest import ScriptedChatModel
@@ -65,8 +65,11 @@ def faults(
     """
     chosen, wanted = check_kinds(kinds), survival(survives, effects=effects, invariants=invariants, max_tokens=max_tokens)
     clean = _clean(program)
+    check_effects(wanted, clean)
     planned = [(fault,) for fault in faults_at(clean.calls, chosen)]
     planned += [(fault,) for fault in faults_of_program(clean.moments, chosen)]
+    if not planned:
+        raise CampaignError(f"no call of the program can have a fault of these kinds: {names(chosen)}")
     with _Progress() as step:
         verdicts = [_verdict(program, each, clean, wanted, step, (n, len(planned))) for n, each in enumerate(planned, 1)]
         if pairs:

@@ -25,21 +25,23 @@ _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
 """The words of the providers for an answer that was cut by its length."""
 
 
-def check_invariants(chosen: Iterable[str]) -> tuple[str, ...]:
-    """Return the chosen names.
+def check_invariants(chosen: object) -> tuple[str, ...]:
+    """Return the chosen names: one, or several.
 
     Raises:
-        CampaignError: a name is unknown.
+        CampaignError: a name is unknown, or `chosen` are no names.
     """
-    given = tuple(chosen)
+    given = (chosen,) if isinstance(chosen, str) else tuple(chosen) if isinstance(chosen, Iterable) else None
+    if given is None:
+        raise CampaignError(f"invariants= is a list of the names of invariants; got {chosen!r}\n  known  {names(INVARIANTS)}")
     for name in given:
         if name not in INVARIANTS:
-            hint = did_you_mean(name, INVARIANTS, otherwise=f"known are {names(INVARIANTS)}")
+            hint = did_you_mean(str(name), INVARIANTS, otherwise=f"known are {names(INVARIANTS)}")
             raise CampaignError(f"there is no invariant {name!r}{hint}")
     return given
 
 
-def broken_invariants(recording: Recording, chosen: Iterable[str], *, ended_well: bool = False) -> list[Violation]:
+def broken_invariants(recording: Recording, chosen: str | Iterable[str], *, ended_well: bool = False) -> list[Violation]:
     """Return a violation for each place where `recording` breaks one of the invariants; its code is the name.
 
     With `ended_well`, the program has raised no error: then the error of a root run was swallowed, too.

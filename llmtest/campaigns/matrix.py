@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, Final, Self
 
 from llmtest.campaigns.kinds import WORDS
-from llmtest.campaigns.verdicts import FAILED, Outcome, Verdict, outcomes
+from llmtest.campaigns.verdicts import FAILED, SURVIVED, Outcome, Verdict, outcomes
 from llmtest.core.text import amount, some_names
 from llmtest.errors import FaultError
 
@@ -92,9 +92,10 @@ class Matrix:
         return {outcome: found[outcome] for outcome in outcomes() if found[outcome]}
 
     def check(self) -> None:
-        """Raise a `FaultError` unless the program survives each fault that was exposed."""
+        """Raise a `FaultError` unless the program survives each fault that was exposed, and one was."""
         __tracebackhide__ = True
-        for cell in self.failed[:1]:
+        is_proof = any(cell.outcome in SURVIVED for cell in self.cells)
+        for cell in self.failed[:1] or (() if is_proof else self.cells[:1]):
             head = f"{cell.outcome}: {cell.name}" + (f"\n  {cell.why}" if cell.why else "")
             raise FaultError(f"{head}\n\n{self}", cell.outcome, cell.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from llmtest.campaigns.injection import ConsumerLeftError, EndlessError, Injecti
 from llmtest.campaigns.invariants import broken_invariants, check_invariants, final_answer
 from llmtest.campaigns.kinds import Done, Fault, Interrupted
 from llmtest.core.masks import publish, show
-from llmtest.core.text import amount, did_you_mean, names, times
+from llmtest.core.text import amount, did_you_mean, named, names, times
 from llmtest.errors import CampaignError, Violation, fails_test, violations_in
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Event, Run
@@ -61,7 +62,7 @@ def survival(
     survives: object = None,
     *,
     effects: str | Iterable[str] = (),
-    invariants: Iterable[str] = (),
+    invariants: str | Iterable[str] = (),
     max_tokens: int | None = None,
 ) -> Survival:
     """Return what a program must do. `survives` is one of `"same answer"`, a class of errors, a predicate, or a list of them.
@@ -71,15 +72,24 @@ def survival(
     """
     given = survives if isinstance(survives, list | tuple) else [] if survives is None else [survives]
     for item in given:
-        if item != SAME_ANSWER and not callable(item):
-            hint = did_you_mean(str(item), [SAME_ANSWER])
-            raise CampaignError(f'survives= is "{SAME_ANSWER}", a class of errors or a function; got {item!r}{hint}')
-    errors = tuple(item for item in given if isinstance(item, type) and issubclass(item, BaseException))
+        _check_survives(item)
+    errors = tuple(item for item in given if isinstance(item, type))
     predicates = tuple(item for item in given if callable(item) and item not in errors)
-    named = (effects,) if isinstance(effects, str) else tuple(effects) if isinstance(effects, Iterable) else ()
-    if not all(isinstance(name, str) for name in named) or (effects and not named):
+    tools = (effects,) if isinstance(effects, str) else tuple(effects) if isinstance(effects, Iterable) else ()
+    if not all(isinstance(name, str) for name in tools) or (effects and not tools):
         raise CampaignError(f"effects= is a list of the names of tools; got {effects!r}")
-    return Survival(SAME_ANSWER in given, errors, predicates, named, check_invariants(invariants), max_tokens)
+    if max_tokens is not None and not (type(max_tokens) is int and max_tokens >= 0):
+        raise CampaignError(f"max_tokens= is a whole number, not negative; got {max_tokens!r}")
+    return Survival(SAME_ANSWER in given, errors, predicates, tools, check_invariants(invariants), max_tokens)
+
+
+def _check_survives(item: object) -> None:
+    if inspect.iscoroutinefunction(item) or inspect.isasyncgenfunction(item):
+        raise CampaignError(f"a function of survives= is not async: what it returns would always be true; got {item!r}")
+    is_error = isinstance(item, type) and issubclass(item, BaseException)
+    if item != SAME_ANSWER and not is_error and (isinstance(item, type) or not callable(item)):
+        hint = did_you_mean(str(item), [SAME_ANSWER])
+        raise CampaignError(f'survives= is "{SAME_ANSWER}", a class of errors or a function; got {item!r}{hint}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +122,30 @@ def clean_run(recording: Recording, injection: Injection) -> Clean:
     return Clean(tuple(call for call in calls if call.key in reached), holes, answers_of(recording), moments)
 
 
+def check_effects(wanted: Survival, clean: Clean) -> None:
+    """Refuse a name of `effects=` that is almost that of a tool of the program: its effects would never be counted.
+
+    Another name may be that of a tool that is called under a fault only.
+
+    Raises:
+        CampaignError: there is such a name.
+    """
+    tools = {*(call.key.name for call in clean.calls if call.kind == "tool")}
+    for name in wanted.effects:
+        if not any(named(name, tool) for tool in tools) and (hint := did_you_mean(name, tools)):
+            raise CampaignError(f"effects= names {name!r}, and the program calls no such tool{hint}")
+
+
 def injection_of(recording: Recording, faults: Sequence[Fault], clean: Clean | None) -> Injection:
     """Return the injection of a run with faults, or of the run without, which is `clean`'s."""
     return Injection(recording) if clean is None else Injection(recording, faults, clean.max_calls, clean.calls)
 
 
 def answers_of(recording: Recording) -> tuple[str, ...]:
-    """Return the final answer of each root run, as a text without ids and times."""
+    """Return the final answer of each root run that gave one, as a text without ids and times."""
     from llmtest.core.masks import table
 
-    shown = (str(final_answer(root)) for root in recording.roots)
+    shown = (str(final_answer(root)) for root in recording.roots if root.ended == "ended")
     return tuple(table().volatile.sub(lambda found: f"<{found.lastgroup}>", text) for text in shown)
 
 
@@ -215,20 +239,45 @@ def _unlike(where: str, error: BaseException | None) -> str:
 
 def _judge_error(error: BaseException, wanted: Survival) -> tuple[Outcome, str] | None:
     """Return the outcome of a run that an error ended; None if `survives=` allows the error, or judges by itself."""
-    if isinstance(error, wanted.errors):
-        return None
-    if fails_test(error):
-        return None if wanted.replaces_assertions else ("wrong and silent", _shown(error))
-    return "crash", _shown(error)
+    if fails_test(error):  # `Exception` allows any error of the program, and no answer that is wrong
+        return None if wanted.replaces_assertions or _is_meant(error, wanted) else ("wrong and silent", _shown(error))
+    return None if isinstance(error, wanted.errors) else ("crash", _shown(error))
+
+
+def _is_meant(error: BaseException, wanted: Survival) -> bool:
+    """True if `survives=` names failed assertions themselves."""
+    return any(isinstance(error, kind) and kind not in (Exception, BaseException) for kind in wanted.errors)
 
 
 def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple[Outcome, str]:
-    if wanted.same_answer and (answers := answers_of(recording)) != clean.answers:
+    if wanted.same_answer and not _holds_all(answers := answers_of(recording), clean.answers):
         return "wrong and silent", f"the answer is {show(answers[-1] if answers else None)}; {_expected(clean)}"
     for predicate in wanted.predicates:
-        if not predicate(recording):
-            return "wrong and silent", f"{getattr(predicate, '__name__', predicate)}(recording) is false"
+        if why := _refuses(predicate, recording):
+            return "wrong and silent", why
     return "recovered", ""
+
+
+def _holds_all(answers: Sequence[str], wanted: Sequence[str]) -> bool:
+    """True if `answers` are those that are wanted, in their order, with the same one at the end: a program may ask again."""
+    rest = iter(answers)
+    return list(answers[-1:]) == list(wanted[-1:]) and all(answer in rest for answer in wanted)
+
+
+def _refuses(predicate: Callable[[Recording], object], recording: Recording) -> str:
+    """Return why a predicate does not hold; empty if it does."""
+    called = f"{getattr(predicate, '__name__', predicate)}(recording)"
+    try:
+        value = predicate(recording)
+    except BaseException as error:
+        if not fails_test(error):
+            raise
+        return f"{called} fails: {_shown(error)}"
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise CampaignError(f"{called} returns an awaitable, which is always true; survives= takes a function that is not async")
+    return "" if value else f"{called} is false" if value is not None else f"{called} returns None, and not whether all is well"
 
 
 def _expected(clean: Clean) -> str:

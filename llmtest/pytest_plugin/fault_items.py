@@ -22,8 +22,8 @@ from llmtest.campaigns.driving import Driven
 from llmtest.campaigns.injection import Injection
 from llmtest.campaigns.kinds import Fault, check_kinds, faults_at, faults_of_program
 from llmtest.campaigns.matrix import VERSION, Cell, Matrix
-from llmtest.campaigns.verdicts import Clean, Survival, Verdict, clean_run, injection_of, judge, survival
-from llmtest.core.text import names
+from llmtest.campaigns.verdicts import Clean, Survival, Verdict, check_effects, clean_run, injection_of, judge, survival
+from llmtest.core.text import names, some_names
 from llmtest.errors import CampaignError, FaultError
 from llmtest.pytest_plugin import markers
 from llmtest.pytest_plugin.attempt import ATTEMPT, TEST, Attempt, hidden
@@ -51,6 +51,11 @@ class Planned:
 _planned: Final = pytest.StashKey[Planned]()
 _clean: Final = pytest.StashKey[Clean]()
 _verdict: Final = pytest.StashKey[Verdict]()
+_failed_clean: Final = pytest.StashKey[str]()  # why the run that finds the calls did not pass
+_UNSTEADY: Final = """\
+the test has passed now, but not when it was collected, and so no fault came
+  then  {}
+It must pass each time that it runs, also as the first test of a session."""
 _alone: Final = pytest.StashKey[Sequence[pytest.Function]]()  # the items of the faults of a pair, each alone
 
 
@@ -67,9 +72,16 @@ def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
     if item.get_closest_marker("llm_cassette") is not None and mode_of(item.config) != "none":
         return  # no real model is asked for the sake of a fault
     clean = _run_clean(_twin_of(item, Planned(item.nodeid)))
-    if clean is None:
-        return  # the test itself says why
+    if isinstance(clean, str):
+        item.stash[_failed_clean] = clean  # the test itself says why, if it fails again
+        return
+    try:
+        check_effects(wanted, clean)
+    except CampaignError as error:
+        raise pytest.Collector.CollectError(f"{item.nodeid}: {error}") from None
     faults = [*faults_at(clean.calls, kinds), *faults_of_program(clean.moments, kinds)]
+    if not faults:
+        yield _item_without(item, clean)
     numbers = itertools.count()
     alone = {fault: _item_with(item, Planned(item.nodeid, (fault,), clean, wanted, next(numbers))) for fault in faults}
     yield from alone.values()
@@ -93,8 +105,8 @@ def _options_of(marks: Sequence[pytest.Mark]) -> tuple[tuple[str, ...], Survival
     return kinds, survival(given.pop("survives", None), **given), has_pairs
 
 
-def _run_clean(item: pytest.Function) -> Clean | None:
-    """Run the test without faults; return its calls, or None if it does not pass."""
+def _run_clean(item: pytest.Function) -> Clean | str:
+    """Run the test without faults; return its calls, or why it does not pass."""
     manager = item.config.pluginmanager
     if not manager.hasplugin(PLUGIN):
         manager.register(FaultItems(), PLUGIN)
@@ -107,15 +119,35 @@ def _run_clean(item: pytest.Function) -> Clean | None:
         capture: Any = manager.getplugin("capturemanager")
         if capture is not None and capture.is_globally_capturing():
             capture.resume_global_capture()  # pytest goes on to collect
-    passed = all(report.passed for report in reports)
-    return item.stash.get(_clean, None) if passed else None
+    bad = next((report for report in reports if not report.passed), None)
+    if bad is not None or _clean not in item.stash:
+        return "it did not run" if bad is None else _crash_of(bad)
+    return item.stash[_clean]
+
+
+def _crash_of(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = str(crash.message if crash is not None else report.longreprtext).strip().splitlines()
+    return lines[0] if lines else report.outcome
 
 
 def _item_with(item: pytest.Function, planned: Planned) -> pytest.Function:
     """Return the item of a test with faults."""
+    return _twin_of(item, planned, _spec_of(item, " and ".join(map(str, planned.faults))))
+
+
+def _item_without(item: pytest.Function, clean: Clean) -> pytest.Function:
+    """Return the item of a test that can have no fault. It is skipped, so that this is never a pass."""
+    made = _twin_of(item, Planned(item.nodeid), _spec_of(item, "no fault"))
+    holes = f"; no script answers {some_names(clean.holes)}" if clean.holes else ""
+    made.add_marker(pytest.mark.skip(reason=f"not exposed: no call of the test can have one of these faults{holes}"))
+    return made
+
+
+def _spec_of(item: pytest.Function, name: str) -> Any:
     # pytest 9.2 makes the node id of the parameters; before, of the name.
     spec: Any = getattr(item, "callspec", None) or _CALL_SPEC()
-    return _twin_of(item, planned, replace(spec, _idlist=[*spec._idlist, " and ".join(map(str, planned.faults))]))
+    return replace(spec, _idlist=[*spec._idlist, name])
 
 
 def _twin_of(item: pytest.Function, planned: Planned, spec: Any = None) -> pytest.Function:
@@ -150,7 +182,10 @@ class FaultItems:
         __tracebackhide__ = hidden
         planned = item.stash.get(_planned, None)
         if planned is None:
-            return (yield)
+            result = yield
+            if _failed_clean in item.stash:
+                raise CampaignError(_UNSTEADY.format(item.stash[_failed_clean]))
+            return result
         attempt = item.stash[ATTEMPT]
         assert attempt.recording is not None  # because `is_recorded` was set
         error: BaseException | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -423,3 +424,20 @@ def test_what_an_api_cannot_say_is_not_exposed(clients_left_open) -> None:
 
     assert verdict.outcome == "not exposed"
     assert verdict.why.startswith("no server of this API can say it: the script calls the tool `search` with malformed arguments")
+
+
+def test_kinds_that_no_call_can_have_are_no_campaign() -> None:
+    with pytest.raises(CampaignError) as caught:
+        faults(ask_once, kinds="stream cut")
+
+    assert str(caught.value) == "no call of the program can have a fault of these kinds: `stream cut`"
+
+
+def test_faults_that_do_not_come_prove_nothing() -> None:
+    numbers = itertools.count()
+    matrix = faults(lambda: ScriptedChatModel("Hello").invoke(f"number {next(numbers)}"), kinds="timeout")
+
+    assert matrix.failed == ()
+    with pytest.raises(FaultError) as caught:
+        matrix.check()
+    assert str(caught.value).startswith("not exposed: ScriptedChatModel#1 timeout\n")

@@ -153,6 +153,15 @@ def test_an_unknown_name_is_refused() -> None:
     assert str(caught.value) == "there is no invariant 'swallowed eror'; did you mean `swallowed error`?"
 
 
+def test_no_names_are_refused() -> None:
+    assert check_invariants("empty answer") == ("empty answer",)
+    with pytest.raises(CampaignError) as caught:
+        check_invariants(None)
+    assert str(caught.value).splitlines()[0] == "invariants= is a list of the names of invariants; got None"
+    with pytest.raises(CampaignError, match="there is no invariant 3; known are"):
+        check_invariants([3])
+
+
 def test_the_final_answer_of_a_root() -> None:
     with record() as recording:
         ScriptedChatModel("Hello").invoke("hi")

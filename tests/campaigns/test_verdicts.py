@@ -163,6 +163,104 @@ def test_what_a_program_must_do_is_read_once() -> None:
         survival(3)
 
 
+async def is_async(recording: Recording) -> bool:
+    return False
+
+
+_WRONG = {
+    "int": ({"survives": int}, "survives= is \"same answer\", a class of errors or a function; got <class 'int'>"),
+    "async": ({"survives": is_async}, f"a function of survives= is not async: what it returns would always be true; got {is_async!r}"),
+    "nan": ({"max_tokens": float("nan")}, "max_tokens= is a whole number, not negative; got nan"),
+    "text": ({"max_tokens": "9"}, "max_tokens= is a whole number, not negative; got '9'"),
+    "negative": ({"max_tokens": -1}, "max_tokens= is a whole number, not negative; got -1"),
+}
+
+
+@pytest.mark.parametrize(("options", "expected"), _WRONG.values(), ids=_WRONG)
+def test_what_would_always_hold_is_refused(options, expected) -> None:
+    with pytest.raises(CampaignError) as caught:
+        survival(**options)
+
+    assert str(caught.value) == expected
+
+
+def answers_wrongly() -> None:
+    try:
+        answer = ask()
+    except TimeoutError:
+        answer = "sorry"
+    assert answer == "Hello"
+
+
+def asserts(recording: Recording) -> bool:
+    assert len(recording.models) == 2
+    return True
+
+
+def says_nothing(recording: Recording) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("survives", "expected"),
+    [
+        (Exception, "wrong and silent"),
+        ([BaseException, KeyError], "wrong and silent"),
+        (AssertionError, "declared error"),
+        (asserts, "wrong and silent"),
+        (says_nothing, "wrong and silent"),
+    ],
+)
+def test_a_wrong_answer_is_no_error_that_is_allowed(survives, expected) -> None:
+    assert outcome(answers_wrongly, "timeout", survives=survives)[0] == expected
+
+
+def test_a_predicate_says_why_it_does_not_hold() -> None:
+    assert outcome(forgives, "timeout", survives=asserts)[1].startswith("asserts(recording) fails: AssertionError: ")
+    assert outcome(forgives, "timeout", survives=says_nothing)[1] == (
+        "says_nothing(recording) returns None, and not whether all is well"
+    )
+    with pytest.raises(CampaignError) as caught:
+        outcome(forgives, "timeout", survives=lambda recording: is_async(recording))
+    assert str(caught.value) == (
+        "<lambda>(recording) returns an awaitable, which is always true; survives= takes a function that is not async"
+    )
+    with pytest.raises(KeyError):
+        outcome(forgives, "timeout", survives=lambda recording: {}["x"])
+
+
+def test_a_program_may_ask_again_by_itself() -> None:
+    def asks_by_itself() -> None:
+        model = ScriptedChatModel("Hello", name="model")
+        for _ in range(3):
+            with suppress(TimeoutError):
+                if model.invoke("hi").text:
+                    return
+
+    assert outcome(asks_by_itself, "timeout", survives="same answer") == ("recovered", "")
+    assert outcome(asks_by_itself, "empty answer", survives="same answer") == ("recovered", "")
+    assert outcome(forgives, "timeout", survives="same answer") == (
+        "wrong and silent",
+        "the answer is None; without the fault 'Hello'",
+    )
+
+
+def test_a_tool_that_is_almost_named_has_no_effects() -> None:
+    @tool
+    def pay(order: str) -> str:
+        """Pay an order."""
+        return f"paid {order}"
+
+    def program() -> None:
+        pay.invoke({"order": "7"})
+
+    with pytest.raises(CampaignError) as caught:
+        faults(program, kinds="error", effects="payy")
+
+    assert str(caught.value) == "effects= names 'payy', and the program calls no such tool; did you mean `pay`?"
+    assert len(faults(program, kinds="error", effects="refund")) == 1
+
+
 def test_answers_have_no_ids() -> None:
     with record() as recording:
         RunnableLambda(lambda _: f"run-{'0' * 8}-0000-4000-8000-{'0' * 12}").invoke("x")

@@ -382,3 +382,52 @@ def test_a_marker_that_could_have_no_effect_fails_the_test(suite, marker):
 
     assert outcome.counts == {"error": 1}
     assert f"the marker {marker} is for test functions, and not for those of a unittest.TestCase" in outcome.text
+
+
+WITHOUT_FAULTS = """
+import pytest
+from langchain_core.language_models import FakeListChatModel
+
+@pytest.mark.llm_faults
+def test_no_call():
+    pass
+
+@pytest.mark.llm_faults(kinds="stream cut")
+def test_no_place(scripted_chat_model):
+    assert scripted_chat_model("Hello").invoke("hi").text == "Hello"
+
+@pytest.mark.llm_faults
+def test_no_script():
+    assert FakeListChatModel(responses=["Hello"]).invoke("hi").text == "Hello"
+"""
+
+
+def test_a_test_that_can_have_no_fault_is_not_only_passed(suite):
+    outcome = suite.run(WITHOUT_FAULTS, "-rs")
+
+    assert outcome.counts == {"passed": 3, "skipped": 3}
+    assert "not exposed: no call of the test can have one of these faults; no script answers" in outcome.text
+
+
+def test_a_test_that_passes_only_later_has_had_no_fault(suite):
+    outcome = suite.run("""
+        import pytest
+        runs = []
+
+        @pytest.mark.llm_faults(kinds="timeout")
+        def test_it(scripted_chat_model):
+            runs.append(1)
+            scripted_chat_model("Hello").invoke("hi")
+            assert len(runs) > 1, "too early"
+    """)
+
+    assert outcome.counts == {"failed": 1}
+    assert "the test has passed now, but not when it was collected, and so no fault came" in outcome.text
+    assert "then  AssertionError: too early" in outcome.text
+
+
+def test_a_tool_that_is_almost_named_is_refused(suite):
+    outcome = suite.run(AGENT.replace('"error text"]', '"error text"], effects="serch"'))
+
+    assert outcome.counts == {"error": 1}
+    assert "effects= names 'serch', and the program calls no such tool; did you mean `search`?" in outcome.text
