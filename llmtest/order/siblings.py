@@ -52,10 +52,13 @@ class Item:
 
 
 def item_of(run: Run, parent: Run | None) -> Item:
-    """Return a run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
+    """Return a run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own.
+
+    Those of spans are not: which was tried first is nothing but their clocks.
+    """
     start = run.events[0]
     end = last_end(run)
-    free = parent is None or not parent.name.startswith(_FALLBACKS)
+    free = parent is None or not parent.name.startswith(_FALLBACKS) or "unknown" in parent.start.payload
     lane, over = (start.lane, _mark(end)) if free else (None, None)
     family, step = structural_position(run.parent_id, run.tags, run.metadata)
     number = end.number if end is not None else math.inf

@@ -141,6 +141,7 @@ def span_of(span: Any) -> Span:
         _STATUS[span.status.status_code.value],  # type: ignore[arg-type]
         span.status.description or "",
         scope.name if scope is not None else "",
+        dropped=getattr(span, "dropped_attributes", 0),
     )
 
 

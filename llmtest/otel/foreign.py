@@ -44,7 +44,7 @@ def spans_of(objects: Iterable[object], where: str) -> Iterator[Span]:
                 yield _of_observation(found, str(found["traceId"]), {})
             else:
                 raise TypeError("it is neither a run of LangSmith nor an observation of Langfuse")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
             raise OtelError(f"{where}, object {number:,}: {type(error).__name__}: {clip(str(error), 160)}") from None
 
 

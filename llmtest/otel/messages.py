@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
@@ -221,6 +222,18 @@ def read_json(value: object) -> Any:
 
 
 _WORDS: Final = frozenset({"null", "true", "false"})
+_OBJECTS: Final = re.compile(r'\s*(\[\s*)*\{\s*"')
+
+
+def is_cut(read: object) -> bool:
+    """True for what `read_json` has returned of JSON that is cut off: the SDKs have a limit for the length of an attribute."""
+    if not (isinstance(read, str) and _OBJECTS.match(read)):
+        return False
+    try:
+        json.JSONDecoder().raw_decode(read.lstrip())
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def text_of_value(value: object) -> str:

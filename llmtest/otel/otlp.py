@@ -233,8 +233,8 @@ def _span_of(found: object, source: str, scope: str, where: str) -> Span:
             span_id,
             None if parent == _NO_SPAN else parent,
             str(found.get("name", "")),
-            int(found.get("startTimeUnixNano") or 0),
-            int(found.get("endTimeUnixNano") or 0),
+            _time(found.get("startTimeUnixNano")),
+            _time(found.get("endTimeUnixNano")),
             _KINDS.get(_number(found.get("kind"), "SPAN_KIND_", KIND_NUMBERS), "unspecified"),
             _attributes(found.get("attributes")),
             tuple(_event_of(event) for event in found.get("events") or ()),
@@ -243,12 +243,23 @@ def _span_of(found: object, source: str, scope: str, where: str) -> Span:
             str(status.get("message", "")),
             scope,
             source,
+            int(found.get("droppedAttributesCount") or 0),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise OtelError(f"{where}: it is no span of OTLP ({type(error).__name__}: {clip(str(error), 120)})") from None
 
 
 _NO_SPAN: Final = "0" * 16
+MAX_TIME_NS: Final = 2**63 - 1
+"""The latest time that a trace store keeps, in the year 2262."""
+
+
+def _time(value: Any) -> int:
+    """Return a time in nanoseconds since 1970; 0 if there is none."""
+    found = int(value or 0)
+    if not 0 <= found <= MAX_TIME_NS:
+        raise ValueError(f"a time is 0 to {MAX_TIME_NS} nanoseconds since 1970; got {clip(str(value), 40)}")
+    return found
 
 
 def _id(found: Mapping[str, Any], key: str, size: int) -> str:
@@ -273,7 +284,7 @@ def _number(value: object, prefix: str, names: Mapping[Any, int]) -> int:
 
 
 def _event_of(found: Mapping[str, Any]) -> SpanEvent:
-    return SpanEvent(str(found.get("name", "")), int(found.get("timeUnixNano") or 0), _attributes(found.get("attributes")))
+    return SpanEvent(str(found.get("name", "")), _time(found.get("timeUnixNano")), _attributes(found.get("attributes")))
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:
@@ -305,7 +316,7 @@ def _of_jaeger(found: Mapping[str, Any], source: str) -> Span:
     parents = [str(one["spanID"]) for one in found.get("references") or () if one.get("refType") == "CHILD_OF"]
     logs = found.get("logs") or ()
     events = [{str(f["key"]): f.get("value") for f in log.get("fields") or ()} | {"": log.get("timestamp", 0)} for log in logs]
-    start = int(found["startTime"]) * 1000
+    start = _time(int(found["startTime"]) * 1000)
     failed = tags.get("error") is True or tags.get("otel.status_code") == "ERROR"
     return Span(
         f"{int(found['traceID'], 16):032x}",
@@ -313,10 +324,10 @@ def _of_jaeger(found: Mapping[str, Any], source: str) -> Span:
         f"{int(parents[0], 16):016x}" if parents else None,
         str(found.get("operationName", "")),
         start,
-        start + int(found.get("duration") or 0) * 1000,
+        _time(start + int(found.get("duration") or 0) * 1000),
         "unspecified",
         tags,
-        tuple(SpanEvent(str(e.pop("event", "")), int(e.pop("")) * 1000, e) for e in events),
+        tuple(SpanEvent(str(e.pop("event", "")), _time(int(e.pop("")) * 1000), e) for e in events),
         (),
         "error" if failed else "unset",
         str(tags.get("otel.status_description", "")),
@@ -416,12 +427,12 @@ def _of_protobuf(span: Any, source: str, scope: str, where: str) -> Span:
         span.span_id.hex(),
         parent.hex() if len(parent) == 8 and any(parent) else None,
         span.name,
-        span.start_time_unix_nano,
-        span.end_time_unix_nano,
+        min(span.start_time_unix_nano, MAX_TIME_NS),
+        min(span.end_time_unix_nano, MAX_TIME_NS),
         _KINDS.get(span.kind, "unspecified"),
         {pair.key: _of_any(pair.value) for pair in span.attributes},
         tuple(
-            SpanEvent(event.name, event.time_unix_nano, {pair.key: _of_any(pair.value) for pair in event.attributes})
+            SpanEvent(event.name, min(event.time_unix_nano, MAX_TIME_NS), {pair.key: _of_any(pair.value) for pair in event.attributes})
             for event in span.events
         ),
         tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
@@ -429,6 +440,7 @@ def _of_protobuf(span: Any, source: str, scope: str, where: str) -> Span:
         span.status.message,
         scope,
         source,
+        span.dropped_attributes_count,
     )
 
 

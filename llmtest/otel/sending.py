@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -170,6 +171,7 @@ class LiveExport:
         queue: int = QUEUE,
         wait: Callable[[float], object] | None = None,
         service: str = "",
+        renew: Callable[[], Exporter] | None = None,
     ) -> None:
         self.counts = Sent()
         self.where = where
@@ -181,24 +183,33 @@ class LiveExport:
         self._waiting = 0
         self._changed = threading.Condition()
         self._over = threading.Event()
-        self._wait = wait or self._over.wait
-        self._busy = False
+        self._wait = wait
+        self._renew = renew
+        self._flying = 0
         self._warned = False
         self._thread: threading.Thread | None = None
+        _made.add(self)
 
     def inherit(self) -> None:
-        """Begin anew in a forked process."""
+        """Begin anew in a forked process, with connections of its own: two processes cannot share one."""
         self.counts = Sent()
         self._queue.clear()
-        self._waiting, self._busy, self._thread = 0, False, None
+        self._waiting, self._flying, self._thread = 0, 0, None
         self._changed = threading.Condition()
+        is_closed, self._over = self._over.is_set(), threading.Event()
+        if is_closed:
+            self._over.set()
+        if self._renew is not None:
+            self._exporter = self._renew()
 
     def put(self, trace: Trace) -> None:
         """Queue the spans of a finished trace; drop them if there is no room. It waits for nothing."""
         try:
             spans = spans_of(trace, self._options)
         except Exception as error:  # an error of ours must not break the program
-            self._lost(1, f"{type(error).__name__}: {error}")
+            with self._changed:
+                self.counts.failed += 1
+            self._warn_of(1, f"{type(error).__name__}: {error}")
             return
         with self._changed:
             has_room = self._waiting + len(spans) <= self._room
@@ -223,7 +234,7 @@ class LiveExport:
         """Wait until everything was sent or given up, at most `limit_s`; return the counts."""
         until = time.monotonic() + limit_s
         with self._changed:
-            while (self._queue or self._busy) and (left := until - time.monotonic()) > 0:
+            while (self._queue or self._flying) and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
         return self.counts
 
@@ -239,8 +250,9 @@ class LiveExport:
         self.flush(limit_s)
         with self._changed:
             self.counts.dropped += self._waiting
+            self.counts.failed += self._flying  # nobody waits for its answer
             self._queue.clear()
-            self._waiting = 0
+            self._waiting = self._flying = 0
             self._over.set()
             self._changed.notify_all()
         lost = self.counts.dropped + self.counts.failed
@@ -257,11 +269,17 @@ class LiveExport:
                 if self._over.is_set():
                     return
                 batch = self._take()
-                self._busy = True
-            self._send(batch)
+                self._flying = len(batch)
+            why = self._send(batch)
             with self._changed:
-                self._busy = False
+                is_given_up, self._flying = self._flying == 0, 0
+                if why is None and not is_given_up:
+                    self.counts.sent += len(batch)
+                elif not is_given_up:
+                    self.counts.failed += len(batch)
                 self._changed.notify_all()
+            if why is not None and not is_given_up:
+                self._warn_of(len(batch), why)
 
     def _take(self) -> list[Span]:
         batch: list[Span] = []
@@ -270,24 +288,22 @@ class LiveExport:
         self._waiting -= len(batch)
         return batch
 
-    def _send(self, batch: list[Span]) -> None:
-        """Send a batch, with more patience after each failure; give it up in the end."""
+    def _send(self, batch: list[Span]) -> str | None:
+        """Send a batch, with more patience after each failure; return why it was given up, if it was."""
         why = "it refused them"
         for attempt in range(TRIES):
             if attempt:
-                self._wait(FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))
+                (self._wait or self._over.wait)(FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))
                 if self._over.is_set():
                     break
             try:
                 if _arrived(self._exporter.export(as_sdk(batch, self._service))):
-                    self.counts.sent += len(batch)
-                    return
+                    return None
             except Exception as error:  # of a library of others: the program goes on
                 why = f"{type(error).__name__}: {error}"
-        self._lost(len(batch), why)
+        return why
 
-    def _lost(self, count: int, why: str) -> None:
-        self.counts.failed += count
+    def _warn_of(self, count: int, why: str) -> None:
         self._warn(f"{amount(count, 'span')} could not be sent to {self.where} ({why})")
 
     def _warn(self, why: str) -> None:
@@ -308,17 +324,20 @@ def live(target: str | LiveExport, options: Options | None = None) -> LiveExport
     with _lock:
         known = _running.get((address, chosen))
         if known is None or known.is_closed:
-            known = _running[address, chosen] = LiveExport(exporter_to(target), chosen, address)
+            known = _running[address, chosen] = LiveExport(
+                exporter_to(address), chosen, address, renew=lambda: exporter_to(address)
+            )
         return known
 
 
 _running: Final[dict[tuple[str, Options], LiveExport]] = {}
+_made: Final[weakref.WeakSet[LiveExport]] = weakref.WeakSet()
 _lock: Final = threading.Lock()
 
 
 def _forked() -> None:
     """Leave what is queued to the parent, whose thread does not exist here. Called in the child."""
-    for export in _running.values():
+    for export in _made:
         export.inherit()
 
 

@@ -18,7 +18,7 @@ from llmtest.events.usage import read_usage
 from llmtest.events.words import EMPTY, Document, Ended, Failure, FrozenDict, FrozenList, Message, Usage
 from llmtest.otel import conventions as names
 from llmtest.otel.conventions import Langfuse, LangSmith, Older, OpenInference, Own, Traceloop
-from llmtest.otel.messages import freeze, frozen_content, read_json, read_messages, read_tools, role_of, text_of_value
+from llmtest.otel.messages import freeze, frozen_content, is_cut, read_json, read_messages, read_tools, role_of, text_of_value
 from llmtest.otel.spans import Span
 
 UNKNOWN: Final = object()
@@ -68,6 +68,12 @@ def facts_of(span: Span) -> SpanFacts:
 def _first(told: Mapping[str, Any], *keys: str) -> Any:
     """Return the value of the first of these attributes that a span has; None if it has none."""
     return next((told[key] for key in keys if told.get(key) is not None), None)
+
+
+def _read(told: Mapping[str, Any], *keys: str) -> Any:
+    """Return the value of the first of these attributes as JSON; None if there is none, or if it is cut off."""
+    found = read_json(_first(told, *keys))
+    return None if is_cut(found) else found
 
 
 def _text(told: Mapping[str, Any], *keys: str) -> str | None:
@@ -200,6 +206,8 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
     facts.parameters = _parameters(told)
     asked, said = (_messages(span, *keys) for keys in (_ASKED, _SAID))
     instructions = _instructions(told)
+    if is_cut(read_json(told.get(names.SYSTEM_INSTRUCTIONS))):
+        asked = None
     if asked is not None:
         tools = [message.content for message in asked if message.role == "tool" and message.tool_call_id is None]
         if told.get(Langfuse.INPUT) is not None and tools:  # its handler puts the definitions of tools among the messages
@@ -237,20 +245,25 @@ def _messages(span: Span, genai: str, flat: str, early: str, *wholes: str) -> Se
     """Return the conversation that a span has in one of these ways; None if it has none."""
     told = span.attributes
     if genai in told:
-        return read_messages(told[genai])
+        return _conversation(told[genai])
     detail = next((e.attributes for e in span.events if e.name == names.OPERATION_DETAILS and genai in e.attributes), None)
     if detail is not None:
-        return read_messages(detail[genai])
+        return _conversation(detail[genai])
     found = list(_flat_messages(told, flat)) or list(_early_messages(told, early))
     if found:
-        return found
-    read = read_json(_first(told, *wholes))
+        return found if not span.dropped else None  # a message may be among what was dropped
+    read = _read(told, *wholes)
     if isinstance(read, dict):
         key = next((key for key in ("generations", "prompts", "messages", "message", "choices") if key in read), None)
         if key is None and not is_message(read):
             return None  # parameters and the like, of a provider that is not known
         read = read[key] if key is not None else read
     return read_messages(read) if read is not None else None
+
+
+def _conversation(value: Any) -> Sequence[Message] | None:
+    read = read_json(value)
+    return None if is_cut(read) else read_messages(read)
 
 
 def _instructions(told: Mapping[str, Any]) -> list[Message]:
@@ -368,19 +381,19 @@ def _parameters(told: Mapping[str, Any]) -> Mapping[str, Any]:
 def _read_tool(span: Span, facts: SpanFacts) -> None:
     told = span.attributes
     facts.call_id = _text(told, names.TOOL_CALL_ID, OpenInference.TOOL_CALL_ID)
-    given = _first(told, names.TOOL_ARGUMENTS, *Older.TOOL_ARGUMENTS, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT)
+    asked = (names.TOOL_ARGUMENTS, *Older.TOOL_ARGUMENTS, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT)
+    given = _first(told, *asked)
     if given is None:  # the parameters are arguments, or their schema: not all agree
         parameters = read_json(told.get(OpenInference.TOOL_PARAMETERS))
         is_schema = isinstance(parameters, dict) and "properties" in parameters
         given = parameters if isinstance(parameters, dict) and not is_schema else told.get(OpenInference.INPUT)
-    if given is not None:
+    if given is not None and not is_cut(read_json(given)):
         facts.input = freeze(_arguments(read_json(given)))
     facts.call_id = facts.call_id or _text(facts.metadata, "tool_call_id")
-    result = _first(
-        told, names.TOOL_RESULT, *Older.TOOL_RESULT, LangSmith.OUTPUTS, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT
-    )
+    said = (*Older.TOOL_RESULT, LangSmith.OUTPUTS, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT)
+    result = _read(told, names.TOOL_RESULT, *said)
     if result is not None:
-        facts.output = _result(read_json(result), facts)
+        facts.output = _result(result, facts)
 
 
 def _arguments(value: Any) -> Any:
@@ -413,7 +426,7 @@ def _result(value: Any, facts: SpanFacts) -> Any:
 
 def _read_retriever(span: Span, facts: SpanFacts) -> None:
     told = span.attributes
-    query = read_json(_first(told, names.QUERY, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT))
+    query = _read(told, names.QUERY, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT)
     if query is not None:
         facts.input = text_of_value(query["query"] if isinstance(query, dict) and query.keys() == {"query"} else query)
     rows = _rows(told, OpenInference.DOCUMENTS)
@@ -458,8 +471,8 @@ def _read_chain(span: Span, facts: SpanFacts) -> None:
         conversation = read_messages(messages)
         given = list(itertools.takewhile(lambda message: message.role != "ai", conversation))
         result = conversation[-1:] if result is None else result
-    facts.input = UNKNOWN if given is None else _state(given, told.get(names.INPUT_MESSAGES) is given)
-    facts.output = UNKNOWN if result is None else _state(result, told.get(names.OUTPUT_MESSAGES) is result)
+    facts.input = UNKNOWN if given is None or is_cut(read_json(given)) else _state(given, told.get(names.INPUT_MESSAGES) is given)
+    facts.output = UNKNOWN if result is None or is_cut(read_json(result)) else _state(result, told.get(names.OUTPUT_MESSAGES) is result)
     if told.get(Own.INPUT) is not None:  # ours are JSON in every case, also a plain text
         facts.input = revived(json.loads(told[Own.INPUT]))
     if told.get(Own.OUTPUT) is not None:

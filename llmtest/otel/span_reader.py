@@ -17,12 +17,13 @@ from uuid import UUID
 from llmtest.capture.blocks import RawEvent
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Mark
+from llmtest.core.text import amount, clip
 from llmtest.errors import OtelError, StoreError
 from llmtest.events.callbacks import ERROR_OF, INPUT_OF, MODELS, OUTPUT_OF, START_OF, RunKind
 from llmtest.events.events import UnseenCall
 from llmtest.events.words import Failure, FrozenDict, FrozenList, Generation, Message, Opaque
-from llmtest.otel.conventions import Own
-from llmtest.otel.data_flow import order_of
+from llmtest.otel.conventions import OPERATION, Own
+from llmtest.otel.data_flow import Item, order_of
 from llmtest.otel.messages import freeze, text_of_value
 from llmtest.otel.span_facts import UNKNOWN, SpanFacts, facts_of
 from llmtest.otel.spans import Span, run_id_of
@@ -65,7 +66,7 @@ def _exact(spans: Sequence[Span]) -> Recording | None:
         return None
     try:
         return _revived(list(ours.values()), int(roots[0].attributes[Own.INSIDE]))
-    except (StoreError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (StoreError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return None  # the conventions say the same in their way
 
 
@@ -121,6 +122,12 @@ class Node:
     def kind(self) -> RunKind:
         return self.facts.kind or "chain"
 
+    @property
+    def item(self) -> Item:
+        """What its order among its siblings comes from. A span of another trace is none of them, whatever its id."""
+        span = self.span
+        return self.facts, span.span_id, [link for link in span.links if link[0] == span.trace_id]
+
 
 class _TraceReader:
     """Makes the recording of one trace. Holds its nodes, and what is missing."""
@@ -158,7 +165,7 @@ class _TraceReader:
         """Order siblings by what flows between them, where their tasks do not tell that much."""
         if len(children) < 2:
             return
-        found = order_of([(child.facts, child.span.span_id, child.span.links) for child in children], self.numbers)
+        found = order_of([child.item for child in children], self.numbers)
         known = all(_are_ordered(children[a], children[b]) for a, b in found.pairs)
         if not known and found.is_connected:
             for child, (begin, end) in zip(children, found.marks, strict=True):
@@ -178,6 +185,8 @@ class _TraceReader:
 
     def _facts(self, span: Span) -> SpanFacts:
         """Return what a span says. One whose attributes are of wrong types says nothing, and that is noted."""
+        if span.dropped:
+            self._note(f"what {amount(span.dropped, 'attribute')} of span {span.span_id} said, which its program has dropped,")
         try:
             return facts_of(span)
         except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError):
@@ -249,6 +258,8 @@ class _TraceReader:
             node.children = [child for child in node.children if id(child) in kept]
             if node.facts.kind is not None or node.children:
                 kept.add(id(node))
+            elif (operation := node.span.attributes.get(OPERATION)) is not None:  # it may be a tool, or a model
+                self._note(f"span {node.span.span_id} of the operation {clip(str(operation), 40)!r}, which is not known,")
         return [root for root in roots if id(root) in kept]
 
     # what came before what
@@ -258,7 +269,7 @@ class _TraceReader:
         pairs: list[tuple[Node, Node]] = []
         unknown = ("order", "clock") if self.several else ("order",)
         for children in [roots, *(node.children for node in self._walk(roots) if node.children)]:
-            found = order_of([(child.facts, child.span.span_id, child.span.links) for child in children], self.numbers)
+            found = order_of([child.item for child in children], self.numbers)
             for child, (begin, end) in zip(children, found.marks, strict=True):
                 child.begin, child.end = begin, end
                 if not found.is_certain:

@@ -51,6 +51,8 @@ class Span:
     message: str = ""
     scope: str = ""
     source: str = ""
+    dropped: int = 0
+    """How many attributes the program has dropped, because a span had too many."""
 
 
 def trace_id_of(root: UUID) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -245,3 +246,27 @@ def test_a_list_of_spans_that_does_not_end() -> None:
     with pytest.raises(OtelError, match=r"^spans.json, character \d+: the list of spans is cut off here$"):
         read(of(as_json())[:-6])
     assert read('{"resourceSpans": [{"scopeSpans": [{"spans": null}]}]}') == []
+
+
+@pytest.mark.parametrize("time", ["Infinity", "NaN", "-1", str(10**30), '"99999999999999999999"', "1e300"])
+@pytest.mark.parametrize("place", ["startTimeUnixNano", "endTimeUnixNano", "timeUnixNano"])
+def test_a_time_that_is_none_is_an_error_with_the_place(place: str, time: str) -> None:
+    text = write_json([WHOLE])
+    damaged = re.sub(rf'"{place}":"\d+"', f'"{place}":{time}', text)
+
+    with pytest.raises(OtelError, match=r"spans\.json, span 1: it is no span of OTLP"):
+        read(damaged)
+
+
+def test_a_number_that_is_infinite_is_an_error_with_the_place() -> None:
+    with pytest.raises(OtelError, match=r"spans\.json, span 1: it is no span of OTLP"):
+        read(write_json([WHOLE]).replace('"1152921504606846976"', "Infinity"))
+
+
+def test_how_many_attributes_were_dropped_is_read() -> None:
+    text = write_json([WHOLE]).replace('"attributes":', '"droppedAttributesCount":3,"attributes":', 2)
+    request = trace_service_pb2.ExportTraceServiceRequest.FromString(write_protobuf([WHOLE]))
+    request.resource_spans[0].scope_spans[0].spans[0].dropped_attributes_count = 3
+
+    assert read(text)[0].dropped == 3
+    assert next(read_protobuf(request.SerializeToString(), "x")).dropped == 3

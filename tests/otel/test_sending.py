@@ -327,3 +327,39 @@ def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest
 
     with pytest.raises(OtelError, match=r"pip install 'llmtest-kit\[otel\]'"):
         module.exporter_to("http://x")
+
+
+def test_what_is_on_its_way_at_the_end_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    sink = Sink()
+    sink.gate.clear()
+    live_export = export(sink)
+    live_export.put(traces()[0])
+    while live_export._queue:  # until the thread has taken it
+        live_export.flush(0.01)
+
+    counts = live_export.close(0.05)
+
+    assert (counts.sent, counts.dropped, counts.failed) == (0, 0, 1)
+    assert caplog.messages == ["a backend: 0 spans sent, 1 lost"]
+    sink.gate.set()
+    thread = live_export._thread
+    assert thread is not None
+    thread.join(5)
+    assert (counts.sent, counts.dropped, counts.failed) == (0, 0, 1)
+    assert len(caplog.messages) == 1
+
+
+def test_a_forked_process_has_connections_of_its_own() -> None:
+    first, second = Sink(), Sink()
+    live_export = export(first, renew=lambda: second)
+    live_export.put(traces()[0])
+    live_export.flush()
+
+    live_export.inherit()  # what a fork calls in the child
+    live_export.put(traces()[0])
+    live_export.flush()
+
+    assert (len(first.batches), len(second.batches)) == (1, 1)
+    live_export.close()
+    live_export.inherit()
+    assert live_export.is_closed

@@ -343,3 +343,69 @@ def test_exact_spans_of_which_one_is_missing_are_read_by_the_conventions() -> No
     assert one(*spans).roots[0].unknown == ()
     assert one(spans[0]).roots[0].unknown == ["tokens", "notes"]  # the numbers of its events have a gap
     assert codes(one(spans[1])) == [f"span {spans[0].span_id}"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_tries_of_a_fallback_are_in_no_order_by_their_clocks(first: int) -> None:
+    told = {"llmtest.run.kind": "chain", "llmtest.run.name": "RunnableWithFallbacks"}
+    times = [(2, 3), (5, 6)]
+
+    found = one(
+        span("x", 1, at=(1, 9), told=told),
+        tool(2, 1, "ask", at=times[first]),
+        tool(3, 1, "pay", at=times[1 - first]),
+    )
+
+    assert found.obeys(before("ask", "pay")).holds is None
+    assert found.obeys(before("pay", "ask")).holds is None
+    assert "parallel" in str(found)
+
+
+def test_what_is_cut_off_by_a_limit_is_unknown() -> None:
+    asked, said = json.dumps(RESULT)[:-9], json.dumps(CALL)[:-20]
+    cut = {"gen_ai.input.messages": asked, "gen_ai.output.messages": said}
+    model_told = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", **cut}
+    tool_told = {"gen_ai.tool.call.arguments": '{"city": "Par', "gen_ai.tool.call.result": '[{"degrees": 1'}
+    called_told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather", **tool_told}
+    agent_told = {"gen_ai.operation.name": "invoke_agent", **cut}
+
+    found = one(
+        span("a", 1, told=agent_told), span("chat gpt-5", 2, 1, told=model_told), span("execute_tool", 3, 1, told=called_told)
+    )
+
+    assert [{"input", "output"} <= set(run.unknown) for run in found.runs] == [True, True, True]
+    assert found.obeys(never(called("weather", city="Paris"))).holds is None
+
+
+@pytest.mark.parametrize("text", ['{"a": 1} and more', "[note] hello", "{x}", '"quoted"', '{"a": 1}\n{"b": 2}'])
+def test_a_text_that_only_looks_like_json_is_told(text: str) -> None:
+    assert "output" not in one(agent(1), tool(2, 1, result=text)).tools[0].unknown
+
+
+def test_a_span_of_an_operation_that_is_not_known_may_be_a_tool() -> None:
+    told = {"gen_ai.operation.name": "call_tool_v9"}
+
+    found = one(agent(1), tool(2, 1, "ask"), span("refund", 3, 1, told=told))
+
+    assert found.obeys(never("refund")).holds is None
+    around = one(agent(1), span("cycle", 3, 1, told=told), tool(2, 3, "ask"))  # what is around others is none
+    assert list(around.unseen_calls) == []
+    assert [run.name for run in around.runs] == ["clerk", "cycle", "ask"]
+
+
+def test_attributes_that_a_program_has_dropped_are_said() -> None:
+    flat = {"openinference.span.kind": "LLM", "llm.input_messages.1.message.content": "b"}
+
+    found = one(agent(1), span("chat", 2, 1, told=flat, dropped=1))
+
+    assert "input" in found.models[0].unknown
+    assert found.obeys(never("refund")).holds is None
+    assert "what 1 attribute of span 0000000000000002 said" in str(found.unseen_calls)
+
+
+def test_a_link_to_another_trace_makes_no_order() -> None:
+    elsewhere = replace(tool(3, 1, "pay"), links=((f"{9:032x}", f"{2:016x}"),))
+
+    found = one(agent(1), tool(2, 1, "ask"), elsewhere)
+
+    assert found.obeys(before("ask", "pay")).holds is None
