@@ -472,7 +472,9 @@ def _read_chain(span: Span, facts: SpanFacts) -> None:
         given = list(itertools.takewhile(lambda message: message.role != "ai", conversation))
         result = conversation[-1:] if result is None else result
     facts.input = UNKNOWN if given is None or is_cut(read_json(given)) else _state(given, told.get(names.INPUT_MESSAGES) is given)
-    facts.output = UNKNOWN if result is None or is_cut(read_json(result)) else _state(result, told.get(names.OUTPUT_MESSAGES) is result)
+    facts.output = (
+        UNKNOWN if result is None or is_cut(read_json(result)) else _state(result, told.get(names.OUTPUT_MESSAGES) is result)
+    )
     if told.get(Own.INPUT) is not None:  # ours are JSON in every case, also a plain text
         facts.input = revived(json.loads(told[Own.INPUT]))
     if told.get(Own.OUTPUT) is not None:
