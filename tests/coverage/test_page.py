@@ -69,6 +69,6 @@ def test_a_chain_has_no_graph_and_notes_are_shown(written: Callable[..., Coverag
 
 
 def test_the_tips_of_arrows_have_the_color_of_the_page(written: Callable[..., CoverageData]) -> None:
-    page = html(Report(written()))
+    page = html(Report(written(("", [], []))))
 
     assert ('id="tip0"' in page, 'class="tip"' in page, "url(#tip0)" in page) == (True, True, True)
