@@ -201,9 +201,11 @@ def combine(paths: Iterable[Path], output: Path) -> CoverageData:
     """Join files, and all files in folders, into one, and return what is in it. The files stay.
 
     Raises:
-        CoverageError: as `load`. Nothing is written then.
+        CoverageError: as `load`, or the output is one of the files. Nothing is written then.
     """
-    files = [path for path in files_of(list(paths)) if path.resolve() != output.resolve()]
+    files = files_of(list(paths))
+    if any(path.resolve() == output.resolve() for path in files):
+        raise CoverageError(f"{output} is one of the files to join\n  write to a file that is not among them")
     data = load(files)
     make_folder(output.parent)
     new = output.with_name(f"{output.name}.{os.getpid()}.new")

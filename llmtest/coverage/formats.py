@@ -33,6 +33,7 @@ def terminal(report: Report, *, with_missing: bool) -> Iterator[tuple[str, str]]
     table = [(program, kind, rows) for program, some in report.programs().items() for kind, rows in by_kind(some).items()]
     if not table:
         yield "no program was met: no test ran a graph, an agent or a chain", "33"
+        yield from _notes(report)
         return
     width = max(len("Program"), len("TOTAL"), *(len(program) for program, _, _ in table))
     head = f"{'Program':<{width}}  {'Kind':<12}" + "".join(f"{name:>{len(name) + 3}}" for name in _COLUMNS)
@@ -54,7 +55,11 @@ def terminal(report: Report, *, with_missing: bool) -> Iterator[tuple[str, str]]
     apart = [f"{number} {state}" for state, number in (("excluded", counts.excluded), ("unknown", counts.unknown)) if number]
     if apart:
         yield f"not counted: {', '.join(apart)}", ""
-    yield from ((f"note: {note}", "33") for note in report.notes())
+    yield from _notes(report)
+
+
+def _notes(report: Report) -> Iterator[tuple[str, str]]:
+    return ((f"note: {note}", "33") for note in report.notes())
 
 
 def _line(program: str, kind: str, counts: Counts, width: int) -> str:

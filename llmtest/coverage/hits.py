@@ -16,6 +16,7 @@ from llmtest.coverage.outcomes import (
     is_answered,
     is_forced,
     outcomes,
+    own_answer,
     pauses,
     requested_tools,
     structured_types,
@@ -52,6 +53,8 @@ class _Thread:
     steps: dict[int, list[Run]] = field(default_factory=dict)
     paused: dict[str, set[str]] = field(default_factory=dict)
     """The ids of its interrupts, by the node that they stopped."""
+    asked: dict[str, list[str]] = field(default_factory=dict)
+    """The tools that a person was asked about, by the node that asked."""
     before: bool = False
 
 
@@ -93,12 +96,10 @@ class Hits:
         self.inventory = inventory
         self._hits: set[str] = set()
         self._maybe: set[str] = set()
-        self._programs: list[Program] = []
         self._nesting = Nesting(())
         self._models: set[tuple[str, Model]] = set()
         self._added: dict[str, Sequence[Item]] = {}
         self._threads: dict[object, _Thread] = {}
-        self._asked: dict[object, list[str]] = {}  # by thread id: the tools that a person was asked about
 
     @property
     def hits(self) -> set[str]:
@@ -159,8 +160,6 @@ class Hits:
                 self.inventory.add(item)
 
     def _add_program(self, program: Program) -> None:
-        if program not in self._programs:
-            self._programs.append(program)
         if program.listed_in is not self.inventory:
             program.listed_in = self.inventory
             for item in program.items():
@@ -256,8 +255,6 @@ class Hits:
         is_command = isinstance(given, Structured) and given.type == "Command"
         resume = given.fields.get("resume", True) if is_command else True if given is None else None
         answer = given.fields.get("resume") if is_command else outer.answer if outer is not None else None
-        if thread_id and is_command:
-            self._judge_decisions(program, self._asked.pop(thread_id, []), resume)
         return _GraphRun(program, run, thread, resume, answer)
 
     def _end(self, graph: _GraphRun) -> None:
@@ -286,7 +283,11 @@ class Hits:
             return
         self._hits.add(items.node(label, run.name).id)
         if run.name in thread.paused and is_answered(thread.paused[run.name], graph.answer):
-            del thread.paused[run.name]
+            ids = thread.paused.pop(run.name)
+            asked = thread.asked.pop(run.name, [])
+            if run.ended == "ended":  # it raises for a decision that is not allowed
+                told = zip(asked, decisions(own_answer(ids, graph.answer)), strict=False)
+                self._hits |= {f"{label}/interrupts/{tool}.{kind}" for tool, kind in told}
             self._hits.add(f"{label}/interrupts/{run.name}.resumed")
         if node.is_hook and run.ended == "ended" and run.output:
             self._hits.add(f"{label}/middleware/{run.name}")
@@ -297,14 +298,7 @@ class Hits:
                 subject = f"interrupt in `{run.name}`"
                 self._hit(Item(label, "interrupts", f"{run.name}.raised", subject, "raised"))
                 self.inventory.add(Item(label, "interrupts", f"{run.name}.resumed", subject, "resumed"))
-            asked = [name for one in found for name in requested_tools(one.get("value"))]
-            self._asked[run.metadata.get("thread_id")] = asked
-
-    def _judge_decisions(self, program: Program, asked: Sequence[str], resume: object) -> None:
-        for name, kind in zip(asked, decisions(resume), strict=False):
-            self._hits.add(f"{program.label}/interrupts/{name}.{kind}")
-            # A graph around the agent gets the decision; the agent itself is resumed inside.
-            self._hits |= {f"{one.label}/interrupts/{name}.{kind}" for one in self._programs if one.decisions}
+            thread.asked[run.name] = [name for one in found for name in requested_tools(one.get("value"))]
 
     def _judge_retries(self, program: Program, runs: Sequence[Run]) -> None:
         tasks: dict[object, list[Run]] = {}

@@ -178,6 +178,12 @@ def is_answered(ids: Iterable[str], resume: object) -> bool:
 _INTERRUPT_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
+def own_answer(ids: Iterable[str], resume: object) -> object:
+    """Return what `resume` answers to one of the interrupts `ids`."""
+    answers = [resume[one] for one in ids if one in resume] if isinstance(resume, Mapping) else []
+    return answers[0] if answers else resume
+
+
 def decisions(resume: object) -> list[str]:
     if not isinstance(resume, Mapping):
         return []

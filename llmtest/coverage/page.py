@@ -65,7 +65,7 @@ def _table(report: Report) -> Iterator[str]:
 
 def _program(number: int, program: str, rows: Sequence[Row]) -> Iterator[str]:
     yield f'<section id="p{number}"><h2>{escaping.escape(program)} <small>{Counts.of(rows).shown}</small></h2>'
-    yield svg(rows).replace('"tip"', f'"tip{number}"').replace("url(#tip)", f"url(#tip{number})")
+    yield svg(rows).replace('id="tip"', f'id="tip{number}"').replace("url(#tip)", f"url(#tip{number})")
     for kind, some in by_kind(rows).items():
         yield f"<h3>{kind} <small>{Counts.of(some).shown}</small></h3><ul>"
         yield from (_item(row) for row in some)

@@ -172,3 +172,13 @@ def test_a_file_that_is_no_coverage_file_is_not_cleared(tmp_path: Path) -> None:
     other.unlink()
     clear(tmp_path)
     assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_the_output_is_none_of_the_files_to_join(tmp_path: Path) -> None:
+    shard(tmp_path / "gw0.jsonl", "x", hits="x")
+
+    with pytest.raises(CoverageError) as caught:
+        combine([tmp_path], tmp_path / "gw0.jsonl")
+
+    assert str(caught.value) == f"{tmp_path / 'gw0.jsonl'} is one of the files to join\n  write to a file that is not among them"
+    assert load([tmp_path]).hits == {"a/nodes/x"}

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from llmtest.coverage import formats, items
-from llmtest.coverage.data import CoverageData
+from llmtest.coverage.data import CoverageData, load
 from llmtest.coverage.formats import as_json, lcov, markdown, terminal, xml
 from llmtest.coverage.report import Exclude, Report
 
@@ -133,3 +134,11 @@ def test_lcov_has_a_branch_for_each_item_of_a_line(report: Report) -> None:
         TN:llmtest SF:llmtest:desk BRDA:1,0,0,1 BRF:1 BRH:1 DA:1,1 LF:1 LH:1 end_of_record
     """
     assert " ".join(lcov(report).split()) == " ".join(expected.split())
+
+
+def test_a_file_that_broke_off_is_told_also_without_a_program(tmp_path: Path) -> None:
+    (tmp_path / "main.jsonl").write_text('{"llmtest-cov')
+
+    lines = [line for line, _ in terminal(Report(load([tmp_path])), with_missing=False)]
+
+    assert lines[1:] == [f"note: {tmp_path / 'main.jsonl'}: its last line is not whole; the test that ran then is not counted"]

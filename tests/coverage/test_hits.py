@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal, TypedDict
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.callbacks import CallbackManager
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -285,3 +288,21 @@ def test_values_that_differ_in_a_space_are_two() -> None:
 
     assert found.hits("arguments") == {"bake.heat.given", "bake.heat.='very_hot'"}
     assert found.missed("arguments") == {"bake.heat.left_out", "bake.heat.='very hot'"}
+
+
+@pytest.mark.parametrize(("kind", "hit"), [("approve", {"one/interrupts/search.approve"}), ("reject", set())])
+def test_a_decision_that_is_refused_is_none(kind: str, hit: set[str]) -> None:
+    def agent(name: str, *allowed: Any, then: Sequence[str] = ()) -> Any:
+        middleware = HumanInTheLoopMiddleware(interrupt_on={"search": {"allowed_decisions": list(allowed)}})
+        model = ScriptedChatModel(call("search", query="x"), *then)
+        return create_agent(model, [search], middleware=[middleware], checkpointer=InMemorySaver(), name=name)
+
+    one, other = agent("one", "approve", then=["Done."] if hit else []), agent("other", "approve", "reject")
+
+    def work() -> None:
+        for asked in (other, one):
+            asked.invoke({"messages": [("user", "hi")]}, THREAD)
+        with suppress(ValueError):
+            one.invoke(Command(resume={"decisions": [{"type": kind}]}), THREAD)
+
+    assert {item_id for item_id in Covered(work).all_hits if "/interrupts/" in item_id} == hit

@@ -66,3 +66,9 @@ def test_a_chain_has_no_graph_and_notes_are_shown(written: Callable[..., Coverag
 
     assert "<svg" not in page
     assert "no item matches the exclude" in page
+
+
+def test_the_tips_of_arrows_have_the_color_of_the_page(written: Callable[..., CoverageData]) -> None:
+    page = html(Report(written(("", [], []))))
+
+    assert ('id="tip0"' in page, 'class="tip"' in page, "url(#tip0)" in page) == (True, True, True)
