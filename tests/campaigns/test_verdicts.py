@@ -169,7 +169,10 @@ async def is_async(recording: Recording) -> bool:
 
 _WRONG = {
     "int": ({"survives": int}, "survives= is \"same answer\", a class of errors or a function; got <class 'int'>"),
-    "async": ({"survives": is_async}, f"a function of survives= is not async: what it returns would always be true; got {is_async!r}"),
+    "async": (
+        {"survives": is_async},
+        f"a function of survives= is not async: what it returns would always be true; got {is_async!r}",
+    ),
     "nan": ({"max_tokens": float("nan")}, "max_tokens= is a whole number, not negative; got nan"),
     "text": ({"max_tokens": "9"}, "max_tokens= is a whole number, not negative; got '9'"),
     "negative": ({"max_tokens": -1}, "max_tokens= is a whole number, not negative; got -1"),
