@@ -11,16 +11,16 @@ import functools
 import inspect
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from llmtest import ledger
 from llmtest.campaigns.calls import CallKey, CallNames
-from llmtest.campaigns.schedules import Decisions, Plan, Schedules, deviations, shrink, strip
+from llmtest.campaigns.schedules import Decisions, Plan, Schedules, check_numbers, deviations, shrink, strip
 from llmtest.concurrency import lanes
-from llmtest.concurrency.thread_schedule import ThreadSchedule, ThreadScheduleError
+from llmtest.concurrency.thread_schedule import ThreadSchedule
 from llmtest.core.text import amount
 from llmtest.errors import CampaignError, InterleavingError, ViolationError
 from llmtest.recording.recording import Recording, judge_turns, record
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LATE_S: Final = 0.1
 """How late a timer may fire, at most, in virtual time."""
 MAX_STEPS: Final = 200_000
+_LOOP: Final = "loop: the program runs an event loop of its own, whose tasks nothing orders; it must be async itself"
 
 
 class Ran(NamedTuple):
@@ -88,7 +89,7 @@ def orders(program: Callable[[], Any], *, runs: int = 200, seed: int = 0, bound:
     deviations, as far as `runs` suffices, and no random ones. The first that fails ends it, and is shrunk to few deviations.
 
     Raises:
-        CampaignError: `program` cannot be called, or `detangle` is not installed.
+        CampaignError: `program` cannot be called, a number is none, or `detangle` is not installed.
 
     >>> import asyncio
     >>> from llmtest import ScriptedChatModel
@@ -107,6 +108,7 @@ def orders(program: Callable[[], Any], *, runs: int = 200, seed: int = 0, bound:
     """
     if not callable(program):
         raise CampaignError(f"orders() takes a function without arguments; got {program!r}")
+    check_numbers({"runs": runs, "seed": seed, "bound": bound}, "orders()")
     return explore(lambda plan: _run(program, plan), runs=runs, seed=seed, bound=bound)
 
 
@@ -128,6 +130,8 @@ def explore(run: Callable[[Plan], Ran], *, runs: int, seed: int, bound: int | No
 
 def _smallest(run: Callable[[Plan], Ran], failing: Ran) -> tuple[Ran, bool]:
     """Return the smallest run that fails in the same way, and whether it fails so again: else something else decides, too."""
+    if _is_out_of_hand(failing.error):
+        return failing, True
     kept = [failing]
 
     def fails(decisions: Decisions) -> bool:
@@ -143,6 +147,11 @@ def _smallest(run: Callable[[Plan], Ran], failing: Ran) -> tuple[Ran, bool]:
     return (again if is_same else kept[-1]), is_same
 
 
+def _is_out_of_hand(error: BaseException | None) -> bool:
+    """True if something waits for what is not controlled. Each such run waits for real, so it is not shrunk."""
+    return isinstance(error, InterleavingError) and str(error).startswith(("hole", "loop"))
+
+
 def _run(program: Callable[[], Any], plan: Plan) -> Ran:
     recording = record()
     with ledger.opened(ledger.Ledger("order_")) as page, backoff.virtual(), recording:
@@ -156,8 +165,19 @@ def _run(program: Callable[[], Any], plan: Plan) -> Ran:
 
 def controlled(program: Callable[[], Any], plan: Plan, recording: Recording) -> Ran:
     """Run a function under a schedule: of the tasks of an async one, of the threads of any other."""
-    if not inspect.iscoroutinefunction(_function_of(program)):
-        return _threaded(program, plan, recording)
+    if inspect.iscoroutinefunction(_function_of(program)):
+        return _tasks(program, plan, recording)
+    ran = _threaded(program, plan, recording)
+    if ran.error is None and inspect.isawaitable(ran.value):  # of a lambda, or a `__call__` that is async
+        return _tasks(functools.partial(_awaited, ran.value), plan, recording)
+    return ran
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+def _tasks(program: Callable[[], Any], plan: Plan, recording: Recording) -> Ran:
     library = _library()
     strategy = library.Replay(plan.decisions) if plan.seed is None else library.RandomWalk(plan.seed)
     strategy.start(0)
@@ -196,10 +216,12 @@ def _threaded(program: Callable[[], Any], plan: Plan, recording: Recording) -> R
             value = program()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except ThreadScheduleError as found:
-        error = InterleavingError(str(found), "")
     except BaseException as raised:  # `pytest.fail` raises no Exception
         error = raised
+    if schedule.failure is not None:
+        error = InterleavingError(str(schedule.failure), "")
+    elif schedule.has_loop:
+        error = InterleavingError(_LOOP, "")
     return Ran(tuple(walk.decided), error, order_of(recording), value)
 
 
@@ -239,17 +261,13 @@ def order_of(recording: Recording) -> tuple[str, ...]:
     )
 
 
-def _apart(key: CallKey) -> str:
-    """Return the name of one of several calls of a name; the digest of its arguments tells them apart in any order."""
-    return f"{key.name}({key.arguments})#{key.occurrence}"
-
-
 def explain(found: Orders) -> str:
     """Return what the failure of a schedule says: the error, the schedule, and where its order differs from one that passes."""
     assert found.failing is not None
     error = found.failing.error
     said, _, more = str(error).strip().partition("\n")
-    lines = [f"fails in another order: {type(error).__name__}: {said}".rstrip(": ")]
+    head = "cannot be ordered" if _is_out_of_hand(error) else "fails in another order"
+    lines = [f"{head}: {type(error).__name__}: {said}".rstrip(": ")]
     if isinstance(error, InterleavingError):  # where each task or thread waits
         lines += [f"  {line.strip()}" for line in more.splitlines()]
     lines.append(f"  {found}")

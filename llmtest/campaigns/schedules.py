@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
+
+from llmtest.errors import CampaignError
 
 Decisions = tuple[int, ...]
 MAX_BOUND: Final = 2
@@ -19,6 +21,18 @@ MAX_QUEUED: Final = 100_000
 MAX_ALTERNATIVES: Final = 16
 """A decision among more, such as a random number, is none of the order."""
 SHRINK_RUNS: Final = 200
+
+
+def check_numbers(given: Mapping[str, object], who: str) -> None:
+    """Refuse numbers that are none, before a campaign without runs could pass. `bound` may be None.
+
+    Raises:
+        CampaignError: with the name of the number, and of `who` takes it.
+    """
+    for key, value in given.items():
+        if not (type(value) is int and value >= (key == "runs")) and not (key == "bound" and value is None):
+            least = "of 1 or more" if key == "runs" else "and not negative"
+            raise CampaignError(f"{key}= of {who} is a whole number {least}; got {value!r}")
 
 
 class Plan(NamedTuple):

@@ -12,6 +12,7 @@ import itertools
 import math
 import threading
 import time
+from asyncio import BaseEventLoop
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,7 @@ MAX_SWITCHES: Final = 200_000
 MAX_ROUNDS_AT_THE_END: Final = 1_000
 
 _REAL_LOCK: Final = threading.Lock
+_REAL_RLOCK: Final = threading.RLock
 _WORK_ITEM: Final[Any] = pools._WorkItem
 
 
@@ -74,6 +76,8 @@ class ThreadSchedule:
         self._switches = 0
         self._failure: ThreadScheduleError | None = None
         self._before: dict[tuple[Any, str], Any] = {}
+        self.has_loop = False
+        """True if a member has run an event loop: nothing orders its tasks, nor the jobs that they give to threads."""
 
     def __enter__(self) -> Self:
         self._members[threading.get_ident()] = _Member("main")
@@ -86,6 +90,8 @@ class ThreadSchedule:
             (ThreadPoolExecutor, "submit"): lambda pool, /, fn, *args, **kwargs: self._submit(pool, fn, *args, **kwargs),
             (ThreadPoolExecutor, "shutdown"): lambda pool, wait=True, **options: self._shutdown(pool, wait, **options),
             (threading, "Lock"): lambda: _Lock(self),
+            (threading, "RLock"): lambda: _RLock(self),
+            (BaseEventLoop, "run_forever"): lambda loop: self._run_loop(loop),
             (time, "sleep"): self._sleep,
         }
         for (owner, name), function in ours.items():
@@ -110,6 +116,11 @@ class ThreadSchedule:
             if me is not None:
                 self._members[threading.get_ident()] = me
 
+    @property
+    def failure(self) -> ThreadScheduleError | None:
+        """Why the members could not go on, also where the program has swallowed the error."""
+        return self._failure
+
     def point(self) -> None:
         """Another member may go on here."""
         me = self._me()
@@ -124,6 +135,8 @@ class ThreadSchedule:
 
     def _switch(self, me: _Member) -> None:
         """Let the next member go on, and wait for the own turn, unless it is the own one."""
+        if self._failure is not None:  # what has been raised before may have been swallowed
+            raise self._failure
         chosen = self._next()
         if chosen is not me:
             chosen.gate.release()
@@ -207,6 +220,10 @@ class ThreadSchedule:
         left = number - self._wake_waiters(condition, number)
         if left > 0 and condition._waiters:  # of threads that are no members
             self._real(threading.Condition, "notify", condition, int(min(left, len(condition._waiters))))
+
+    def _run_loop(self, loop: Any) -> None:
+        self.has_loop = self.has_loop or self._me() is not None
+        self._real(BaseEventLoop, "run_forever", loop)
 
     # -- threads and pools
 
@@ -340,6 +357,32 @@ class _Lock:
         self.release()
 
 
+class _RLock(_Lock):
+    """A lock that its holder may take again. Conditions ask it for more than others do."""
+
+    def __init__(self, schedule: ThreadSchedule) -> None:
+        self._schedule = schedule
+        self._lock: Any = _REAL_RLOCK()
+
+    def release(self) -> None:
+        self._lock.release()
+        if not self._lock._is_owned():
+            self._schedule._wake_waiters(self, 1)
+
+    def _is_owned(self) -> bool:
+        return bool(self._lock._is_owned())
+
+    def _release_save(self) -> Any:
+        state = self._lock._release_save()
+        self._schedule._wake_waiters(self, 1)
+        return state
+
+    def _acquire_restore(self, state: Any) -> None:
+        self.acquire()
+        self._lock.release()  # nobody else has a turn between these two
+        self._lock._acquire_restore(state)
+
+
 def _work_item(future: Future[Any], function: Any, args: Any, kwargs: Any) -> Callable[[], None]:
     """Return what runs a job and gives its future the outcome, as a worker of a pool does."""
     try:
@@ -355,5 +398,7 @@ def _shown(what: object) -> str:
     if isinstance(what, _Member):
         return f"the end of {what.name}"
     return (
-        what if isinstance(what, str) else {"_Lock": "a lock", "Condition": "a condition", "_Pool": "a pool"}[type(what).__name__]
+        what
+        if isinstance(what, str)
+        else {"_Lock": "a lock", "_RLock": "a lock", "Condition": "a condition", "_Pool": "a pool"}[type(what).__name__]
     )

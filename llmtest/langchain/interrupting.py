@@ -8,6 +8,7 @@ would resume it; with its input if nothing was saved.
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from llmtest.wire.clients import Patch, replace
 CHUNK: Final = "chunk"
 CHECKPOINT: Final = "checkpoint"
 
-_patches: Final[list[Patch]] = []
+_patches: Final[list[Patch | _Later]] = []
 _lock = threading.RLock()
 _reading: ContextVar[bool] = ContextVar("llmtest_reading", default=False)
 """True inside of a stream or a call that is wrapped: a stream within it has another consumer than the test."""
@@ -39,13 +40,39 @@ def install() -> None:
         if _patches:
             return
         _wrap_all(Runnable, {"stream": _stream, "astream": _astream})
-        graphs, savers = sys.modules.get("langgraph.pregel.main"), sys.modules.get("langgraph.checkpoint.base")
+        graphs, savers = _imported("langgraph.pregel.main"), _imported("langgraph.checkpoint.base")
         if graphs is not None and savers is not None:
-            _wrap_all(savers.BaseCheckpointSaver, {"put": _write, "put_writes": _write, "aput": _awrite, "aput_writes": _awrite})
+            _wrap_all(savers.BaseCheckpointSaver, _WRITES)
+            _patches.append(_Later(savers.BaseCheckpointSaver))
             _wrap_all(graphs.Pregel, {"invoke": _invoke, "ainvoke": _ainvoke})
             executor = getattr(sys.modules.get("langgraph.pregel._executor"), "BackgroundExecutor", None)
             if executor is not None:
                 _patches.append(replace(executor, "submit", _submit))
+
+
+def _imported(module: str) -> Any:
+    """Return a module, also one that the program imports only later: what can be interrupted is the same in each run."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+class _Later:
+    """Wraps the classes of checkpointers that are defined later: a program may import one where it needs it."""
+
+    def __init__(self, base: Any) -> None:
+        self._base = base
+
+        def init_subclass(cls: Any, /, **kwargs: Any) -> None:
+            super(base, cls).__init_subclass__(**kwargs)
+            with _lock:
+                _wrap(cls, _WRITES)
+
+        base.__init_subclass__ = classmethod(init_subclass)
+
+    def undo(self) -> None:
+        del self._base.__init_subclass__
 
 
 def uninstall() -> None:
@@ -57,9 +84,13 @@ def uninstall() -> None:
 
 def _wrap_all(base: Any, wraps: Mapping[str, Callable[[Any], Any]]) -> None:
     for kind in dict.fromkeys((base, *_below(base))):
-        for name, wrap in wraps.items():
-            if name in kind.__dict__:
-                _patches.append(replace(kind, name, wrap))
+        _wrap(kind, wraps)
+
+
+def _wrap(kind: Any, wraps: Mapping[str, Callable[[Any], Any]]) -> None:
+    for name, wrap in wraps.items():
+        if name in kind.__dict__:
+            _patches.append(replace(kind, name, wrap))
 
 
 def _below(kind: type[Any]) -> Iterator[type[Any]]:
@@ -166,6 +197,9 @@ def _awrite(original: Callable[..., Any]) -> Callable[..., Any]:
         return saved
 
     return write
+
+
+_WRITES: Final = {"put": _write, "put_writes": _write, "aput": _awrite, "aput_writes": _awrite}
 
 
 def _come_to(method: str, args: Sequence[Any]) -> None:

@@ -51,7 +51,7 @@ class Planned:
 _planned: Final = pytest.StashKey[Planned]()
 _clean: Final = pytest.StashKey[Clean]()
 _verdict: Final = pytest.StashKey[Verdict]()
-_failed_clean: Final = pytest.StashKey[str]()  # why the run that finds the calls did not pass
+_failed_clean: Final = pytest.StashKey[tuple[str, str]]()  # when and why the run that finds the calls did not pass
 _UNSTEADY: Final = """\
 the test has passed now, but not when it was collected, and so no fault came
   then  {}
@@ -72,7 +72,7 @@ def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
     if item.get_closest_marker("llm_cassette") is not None and mode_of(item.config) != "none":
         return  # no real model is asked for the sake of a fault
     clean = _run_clean(_twin_of(item, Planned(item.nodeid)))
-    if isinstance(clean, str):
+    if not isinstance(clean, Clean):
         item.stash[_failed_clean] = clean  # the test itself says why, if it fails again
         return
     try:
@@ -83,12 +83,13 @@ def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
     if not faults:
         yield _item_without(item, clean)
     numbers = itertools.count()
-    alone = {fault: _item_with(item, Planned(item.nodeid, (fault,), clean, wanted, next(numbers))) for fault in faults}
-    yield from alone.values()
-    for both in itertools.combinations(faults, 2) if has_pairs else ():
+    alone = [_item_with(item, Planned(item.nodeid, (fault,), clean, wanted, next(numbers))) for fault in faults]
+    yield from alone
+    for first, second in itertools.combinations(alone, 2) if has_pairs else ():
+        both = (*first.stash[_planned].faults, *second.stash[_planned].faults)
         if both[0].call.key != both[1].call.key:
             pair = _item_with(item, Planned(item.nodeid, both, clean, wanted, next(numbers)))
-            pair.stash[_alone] = [alone[fault] for fault in both]
+            pair.stash[_alone] = [first, second]
             yield pair
 
 
@@ -105,8 +106,8 @@ def _options_of(marks: Sequence[pytest.Mark]) -> tuple[tuple[str, ...], Survival
     return kinds, survival(given.pop("survives", None), **given), has_pairs
 
 
-def _run_clean(item: pytest.Function) -> Clean | str:
-    """Run the test without faults; return its calls, or why it does not pass."""
+def _run_clean(item: pytest.Function) -> Clean | tuple[str, str]:
+    """Run the test without faults; return its calls, or when and why it does not pass."""
     manager = item.config.pluginmanager
     if not manager.hasplugin(PLUGIN):
         manager.register(FaultItems(), PLUGIN)
@@ -120,9 +121,7 @@ def _run_clean(item: pytest.Function) -> Clean | str:
         if capture is not None and capture.is_globally_capturing():
             capture.resume_global_capture()  # pytest goes on to collect
     bad = next((report for report in reports if not report.passed), None)
-    if bad is not None or _clean not in item.stash:
-        return "it did not run" if bad is None else _crash_of(bad)
-    return item.stash[_clean]
+    return item.stash.get(_clean, ("call", "it did not run")) if bad is None else (str(bad.when), _crash_of(bad))
 
 
 def _crash_of(report: pytest.TestReport) -> str:
@@ -182,10 +181,7 @@ class FaultItems:
         __tracebackhide__ = hidden
         planned = item.stash.get(_planned, None)
         if planned is None:
-            result = yield
-            if _failed_clean in item.stash:
-                raise CampaignError(_UNSTEADY.format(item.stash[_failed_clean]))
-            return result
+            return (yield)
         attempt = item.stash[ATTEMPT]
         assert attempt.recording is not None  # because `is_recorded` was set
         error: BaseException | None = None
@@ -209,6 +205,9 @@ class FaultItems:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
+        when, why = item.stash.get(_failed_clean, ("", ""))
+        if report.when == when and report.passed:
+            report.outcome, report.longrepr = "failed", _UNSTEADY.format(why)
         if report.when == "call" and _verdict in item.stash:
             planned = item.stash[_planned]
             cell = Cell.of(item.stash[_verdict]).as_json()

@@ -19,7 +19,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from llmtest.campaigns.interleaving import Orders, Ran, controlled, decode, encode, explain, explore
-from llmtest.campaigns.schedules import Plan
+from llmtest.campaigns.schedules import Plan, check_numbers
 from llmtest.core.text import did_you_mean, names
 from llmtest.errors import CampaignError
 from llmtest.pytest_plugin.attempt import ATTEMPT, hidden
@@ -60,9 +60,7 @@ def _options_of(item: pytest.Item) -> dict[str, Any]:
     if unknown is not None or any(mark.args for mark in marks):
         wrong = f"got {unknown}={did_you_mean(unknown, _OPTIONS)}" if unknown else "got an argument without a name"
         raise CampaignError(f"the marker {MARKER} takes {names(_OPTIONS)} by name; {wrong}")
-    for key, value in given.items():
-        if not (type(value) is int and value >= (key == "runs")) and not (key == "bound" and value is None):
-            raise CampaignError(f"{key}= of the marker {MARKER} is a whole number, not negative; got {value!r}")
+    check_numbers(given, f"the marker {MARKER}")
     return {"runs": RUNS, "seed": 0, "bound": None, **given}
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+import time
+from typing import Any
 
 import pytest
 
@@ -11,6 +14,7 @@ from llmtest import ScriptedChatModel, record
 from llmtest.campaigns import interleaving, orders
 from llmtest.campaigns.interleaving import Orders, Ran, controlled, decode, encode, explain, explore
 from llmtest.campaigns.schedules import Plan, deviations
+from llmtest.concurrency import thread_schedule
 from llmtest.errors import CampaignError, InterleavingError
 from tests.support.racing_programs import RACING, Program, Racing, ask, shared_list, tools_in_order
 
@@ -203,3 +207,67 @@ def test_an_interrupt_goes_out_of_a_schedule_of_threads() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         orders(stops)
+
+
+def racing() -> Any:
+    return shared_list(sorts=False)()
+
+
+class Called:
+    async def __call__(self) -> None:
+        await racing()
+
+
+@pytest.mark.parametrize("program", [lambda: racing(), Called()], ids=["lambda", "object"])
+def test_what_returns_a_coroutine_is_async(program) -> None:
+    found = orders(program, runs=50)
+
+    assert found.failing is not None
+    assert found.is_stable
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"runs": 0}, "runs= of orders() is a whole number of 1 or more; got 0"),
+        ({"runs": float("nan")}, "runs= of orders() is a whole number of 1 or more; got nan"),
+        ({"bound": -1}, "bound= of orders() is a whole number and not negative; got -1"),
+        ({"seed": "x"}, "seed= of orders() is a whole number and not negative; got 'x'"),
+    ],
+)
+def test_a_campaign_without_runs_is_refused(options, expected) -> None:
+    with pytest.raises(CampaignError) as caught:
+        orders(lambda: None, **options)
+
+    assert str(caught.value) == expected
+
+
+def test_an_event_loop_of_its_own_cannot_be_ordered() -> None:
+    async def both() -> None:
+        await asyncio.gather(asyncio.to_thread(time.sleep, 0.001), asyncio.sleep(0))
+
+    found = orders(lambda: asyncio.run(both()))
+
+    assert found.schedules == 1
+    assert explain(found).splitlines()[0] == (
+        "cannot be ordered: InterleavingError: loop: the program runs an event loop of its own, whose tasks nothing orders;"
+        " it must be async itself"
+    )
+
+
+def test_a_hole_is_not_shrunk(monkeypatch) -> None:
+    monkeypatch.setattr(thread_schedule, "HOLE_S", 0.1)
+    lock, runs = threading.Lock(), []
+
+    def program() -> None:
+        runs.append(1)
+        with lock:
+            thread = threading.Thread(target=lambda: lock.acquire() and lock.release())
+            thread.start()
+            time.sleep(0.1)
+
+    found = orders(program)
+
+    assert found.failing is not None
+    assert len(runs) == found.schedules
+    assert explain(found).startswith("cannot be ordered: InterleavingError: hole: ")

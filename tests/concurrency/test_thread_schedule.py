@@ -263,3 +263,43 @@ def test_afterwards_everything_is_as_before_and_others_are_not_touched() -> None
         thread.join()
     assert told.result() == "outside"
     assert state() == before
+
+
+@pytest.mark.parametrize("choose", [usual, other, randomly(1), randomly(2)], ids=["usual", "other", "random", "random again"])
+def test_a_lock_that_is_taken_twice_and_a_condition_are_handed_over(choose) -> None:
+    done: list[str] = []
+    with ThreadSchedule(choose) as schedule:
+        lock, condition = threading.RLock(), threading.Condition()
+
+        def work(name: str) -> None:
+            with lock, lock:
+                schedule.point()
+                done.append(name)
+            with condition:
+                schedule.point()
+                condition.notify_all()
+
+        threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+        with condition, lock:
+            for thread in threads:
+                thread.start()
+            schedule.point()
+        with condition:
+            while len(done) < 2:
+                condition.wait()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(RuntimeError):
+            lock.release()
+
+    assert sorted(done) == ["a", "b"]
+
+
+def test_what_has_failed_is_raised_again_where_it_was_swallowed() -> None:
+    with ThreadSchedule(usual) as schedule:
+        with suppress(ThreadScheduleError):
+            threading.Event().wait()
+        with pytest.raises(ThreadScheduleError, match="deadlock"):
+            schedule.point()
+
+    assert str(schedule.failure).startswith("deadlock: ")

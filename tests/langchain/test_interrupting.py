@@ -209,3 +209,17 @@ def test_an_error_that_is_no_kill_goes_out() -> None:
     (verdict, *_) = faults(fails, kinds="timeout").verdicts
 
     assert (verdict.outcome, verdict.why) == ("crash", "KeyError: 'x'")
+
+
+def test_a_checkpointer_that_is_defined_later_can_be_killed_too() -> None:
+    def program() -> None:
+        class Later(InMemorySaver):
+            def put(self, *args: Any, **kwargs: Any) -> Any:
+                return super().put(*args, **kwargs)
+
+        assert agent(Later()).invoke({"messages": "pay A"}, CONFIG)["messages"][-1].content == "Done."
+
+    usual, later = (faults(each, kinds="killed and resumed") for each in (in_memory, program))
+
+    assert [cell.name for cell in later.cells] == [cell.name for cell in usual.cells]
+    assert "__init_subclass__" not in vars(BaseCheckpointSaver)

@@ -431,3 +431,18 @@ def test_a_tool_that_is_almost_named_is_refused(suite):
 
     assert outcome.counts == {"error": 1}
     assert "effects= names 'serch', and the program calls no such tool; did you mean `search`?" in outcome.text
+
+
+def test_arguments_that_are_lists_can_have_faults(suite):
+    outcome = suite.run("""
+        import pytest
+        from langchain_core.messages import AIMessage
+        from llmtest import call
+
+        @pytest.mark.llm_faults(kinds=["timeout", "unknown tool"], pairs=True)
+        def test_it(scripted_chat_model):
+            answer = scripted_chat_model(call("search", words=["a", "b"]), name="model").bind_tools([]).invoke("hi")
+            assert answer.tool_calls[0]["name"] == "search"
+    """)
+
+    assert outcome.counts == {"passed": 1, "failed": 2}

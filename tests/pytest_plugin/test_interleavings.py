@@ -69,8 +69,8 @@ def test_workers_say_the_same(suite):
     ("more", "text"),
     [
         (", run=3", "the marker llm_interleave takes `runs`, `seed`, `bound` by name; got run=; did you mean `runs`?"),
-        (", bound=-1", "bound= of the marker llm_interleave is a whole number, not negative; got -1"),
-        (", seed='x'", "seed= of the marker llm_interleave is a whole number, not negative; got 'x'"),
+        (", bound=-1", "bound= of the marker llm_interleave is a whole number and not negative; got -1"),
+        (", seed='x'", "seed= of the marker llm_interleave is a whole number and not negative; got 'x'"),
     ],
 )
 def test_a_wrong_marker_is_an_error_of_collection(suite, more, text):
