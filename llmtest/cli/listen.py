@@ -6,7 +6,6 @@ import json
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -67,13 +66,22 @@ def _look(receiver: Receiver) -> None:
 
 def _until_interrupted(look: Callable[[], None]) -> None:
     over = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: over.set())
+    # No exception of a signal: it would end a look in the middle of a trace. The second Ctrl-C does.
+    before = {number: signal.signal(number, _ending(over)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with suppress(KeyboardInterrupt):
-            while not over.wait(LOOK_S):
-                look()
+        while not over.wait(LOOK_S):
+            look()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ending(over: threading.Event) -> Callable[[int, object], None]:
+    def end(number: int, frame: object) -> None:
+        over.set()
+        signal.signal(number, signal.default_int_handler)
+
+    return end
 
 
 def _show_url(url: str, session: str, as_json: bool) -> None:

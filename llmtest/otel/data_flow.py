@@ -10,11 +10,15 @@ from itertools import pairwise
 from typing import Final
 
 from llmtest.concurrency.lanes import Lane, Mark
+from llmtest.errors import OtelError
 from llmtest.events.words import Message
 from llmtest.otel.span_facts import UNKNOWN, SpanFacts
 
 Item = tuple[SpanFacts, str, Sequence[tuple[str, str]]]
 """What a span says, its id, and its links."""
+
+MAX_PAIRS: Final = 1_000_000
+"""How many pairs of spans in steps that follow each other are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,9 @@ def _edges(items: Sequence[Item]) -> Iterator[tuple[int, int]]:
         elif facts.kind == "chat" and facts.input is not UNKNOWN:
             for message in facts.input:
                 answered = message.tool_call_id
-                yield from ((tool, number) for tool in (tools.get(answered, ()) if answered in maker else ()))
+                answers = tools.get(answered, ()) if answered in maker else ()
+                if len(answers) == 1:  # of a call that was made again, another one may have answered
+                    yield answers[0], number
                 yield from ((maker[call], number) for call in _calls([message]) if maker.get(call, number) != number)
     yield from _linked(items)
     yield from _stepped(items)
@@ -120,7 +126,10 @@ def _stepped(items: Sequence[Item]) -> Iterator[tuple[int, int]]:
         if found is not None and (found[1] == "seq" or isinstance(facts.metadata.get("langgraph_step"), int)):
             steps.setdefault(found[1], {}).setdefault(int(found[2]), []).append(number)
     for family in steps.values():
-        for before, after in pairwise(sorted(family)):
+        steps_in_order = sorted(family)
+        if sum(len(family[a]) * len(family[b]) for a, b in pairwise(steps_in_order)) > MAX_PAIRS:
+            raise OtelError(f"steps that follow each other have more than {MAX_PAIRS:,} pairs of spans")
+        for before, after in pairwise(steps_in_order):
             yield from ((a, b) for a in family[before] for b in family[after])
 
 

@@ -88,9 +88,11 @@ class Receiver:
         return list(spans_in(json.loads(body), "the request"))
 
     def _take(self, spans: list[Span], kind: str) -> HttpAnswer:
+        if len(spans) > MAX_SPANS:  # there will never be room for it
+            return self._refuse(413, f"a request has at most {MAX_SPANS:,} spans; got {len(spans):,}", kind)
         with self._lock:
             if self._kept + len(spans) > MAX_SPANS:
-                self.refused += len(spans)
+                self.refused += 1
                 made = _status(503, f"{MAX_SPANS:,} spans of open traces are kept; send again later", kind)
                 return HttpAnswer(503, {**made.headers, "retry-after": "1"}, made.body)
             now = self._clock()
@@ -124,8 +126,9 @@ class Receiver:
             if made:
                 self._write(made)
                 self.traces += len(made)
-        except (OtelError, StoreError, RecursionError) as error:
-            self.problems.append(f"trace {name}: {clip(str(error), 200)}")
+        except Exception as error:  # whatever is in it: the endpoint goes on for all other traces, and says so at its end
+            known = isinstance(error, OtelError | StoreError)
+            self.problems.append(f"trace {name}: {'' if known else f'{type(error).__name__}: '}{clip(str(error), 200)}")
 
 
 def _status(status: int, text: str, kind: str) -> HttpAnswer:

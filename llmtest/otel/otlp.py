@@ -89,7 +89,9 @@ def _value(value: object) -> dict[str, Any]:
 
 # -- read from JSON
 
-_PLACES: Final = re.compile(r'(?<!\\)"(resource|scope|spans)"\s*:\s*')
+_CLOSING: Final = {"{": "}", "[": "]"}
+MAX_DEPTH: Final = 100
+"""How deep the objects around spans may be nested."""
 _DECODE: Final = json.JSONDecoder().raw_decode
 _SPACE: Final = re.compile(r"[\s,]*")
 
@@ -150,26 +152,40 @@ def read_json(file: IO[str], where: str) -> Iterator[Span]:
     Raises:
         OtelError: it is damaged or cut off, or a span is none; the message has the place.
     """
-    text, source, scope = _Text(file, where), "", ""
-    count = 0
-    while True:
-        found = _PLACES.search(text.text, text.at)
-        if found is None:
-            text.at = max(text.at, len(text.text) - 200)  # a name may be cut by the end of the piece
-            if not text.more():
-                return
-            continue
-        text.at = found.end()
-        if found[1] != "spans":
-            value = text.value()
-            source, scope = (_source(value), scope) if found[1] == "resource" else (source, _name_of(value))
-        elif text.skip() == "[":
+    text, count = _Text(file, where), 0
+    source = scope = ""
+    around: list[tuple[str, str, str]] = []  # what is open, and what it inherits: a resource holds within its own object
+    while char := text.skip():
+        if char in _CLOSING:
             text.at += 1
-            while text.skip() not in ("]", ""):
-                count += 1
-                yield _span_of(text.value(), source, scope, f"{where}, span {count:,}")
-            if text.over:
-                raise text.error("the list of spans is cut off here")
+            if len(around) == MAX_DEPTH:
+                raise text.error("objects are nested too deep")
+            around.append((_CLOSING[char], source, scope))
+        elif char in "}]":
+            text.at += 1
+            if not around or around[-1][0] != char:
+                raise text.error(f"a `{char}` closes nothing here")
+            _, source, scope = around.pop()
+        else:
+            key = text.value()
+            if text.skip() != ":":
+                continue
+            text.at += 1
+            begins = text.skip()
+            if key == "resource":
+                source = _source(text.value())
+            elif key == "scope":
+                scope = _name_of(text.value())
+            elif key == "spans" and begins == "[":
+                text.at += 1
+                while text.skip() not in ("]", ""):
+                    count += 1
+                    yield _span_of(text.value(), source, scope, f"{where}, span {count:,}")
+                if text.over:
+                    raise text.error("the list of spans is cut off here")
+                text.at += 1
+    if around:
+        raise text.error("it is cut off here")
 
 
 def read_objects(file: IO[str], where: str) -> Iterator[Any]:

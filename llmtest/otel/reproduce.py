@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from llmtest.core.text import amount
+from llmtest.core.text import amount, clip
 from llmtest.errors import OtelError, ScriptError
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Run
@@ -29,6 +29,7 @@ from llmtest.scripts.yaml_emit import write_file
 from llmtest.trees.rendering import HEADER
 
 TODO: Final = "TODO: the trace does not tell what was said here"
+MAX_NAME: Final = 60
 MAX_ORDERS: Final = 5
 """How many rules about the order of tools are written."""
 
@@ -67,7 +68,7 @@ def reproduce(recording: Recording, name: str, source: str) -> Reproduction:
         OtelError: the trace has no call of a model, or calls of several models at once.
     """
     draft = _Draft()
-    slug = re.sub(r"\W+", "_", name).strip("_").lower() or "incident"
+    slug = _slug(name)
     script, called = _script(recording, slug, draft)
     answers = tool_answers(recording.runs)
     for tool, given in answers.items():
@@ -79,6 +80,12 @@ def reproduce(recording: Recording, name: str, source: str) -> Reproduction:
         f"test_{slug}.py": _test(recording, slug, source, called, answers, draft),
     }
     return Reproduction(slug, files, draft.todo, tree, len(recording.models), len(recording.tools))
+
+
+def _slug(name: str) -> str:
+    """Return a name as a part of names of files and of functions: short, and of letters that both may have everywhere."""
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "incident"
+    return slug if len(slug) <= MAX_NAME else f"{slug[: MAX_NAME - 10]}_{slug[-9:].strip('_')}"
 
 
 # -- the script
@@ -125,16 +132,30 @@ def _test(
     parameters = {tool: _parameters(tool, recording) for tool in answers}
     given = {tool: [_answer(one, parameters[tool]) for one in found] for tool, found in answers.items()}
     system, messages = _input(recording, first, draft)
+    went_on = _went_on(recording)
+    is_agent = _is_agent(recording, went_on)
+    failed = next((f"{run.error.type}: {run.error.message}" for run in recording.roots if run.error is not None), None) if is_agent else None
+    failure = "ToolException" if went_on else "RuntimeError"
+    needs = {"agent": is_agent, "agent that goes on": is_agent and went_on, "exception": went_on}
+    stand_in = (AGENT if is_agent else CALLS).format(
+        system=repr(system),
+        agent=repr(next((run.name for run in recording.roots if run.kind == "chain"), slug)),
+        middleware=", middleware=[go_on]" if went_on else "",
+        calls=_shown(_calls(recording, answers)),
+        failure="Exception" if any(run.error is not None for run in recording.models) else failure,
+    )
     return TEMPLATE.format(
         slug=slug,
         source=source.replace('"""', "'''"),
         model=repr(model_of(first)),
-        system=repr(system),
-        agent=repr(next((run.name for run in recording.roots if run.kind == "chain"), slug)),
+        stand_in=(GO_ON if is_agent and went_on else "") + stand_in,
+        failure=failure,
+        imports="".join(IMPORTS[key] for key, needed in needs.items() if needed),
+        ends=f", pytest.raises(Exception):  # {_comment(failed)}" if failed is not None else ":",
         input=_shown(messages),
         answers=_shown(given),
-        parameters=_types(parameters),
-        tools=_shape(recording),
+        parameters=_types(parameters, answers),
+        tools=_shape(recording, is_agent),
         rules="\n".join(f"    {rule}," for rule in _rules(recording)),
         said=_shown(_said(recording)),
     )
@@ -169,9 +190,13 @@ _TYPES: Final = {"string": "str", "integer": "int", "number": "float", "boolean"
 _TYPES_OF: Final = {str: "str", int: "int", float: "float", bool: "bool"}
 
 
-def _types(parameters: Mapping[str, Mapping[str, str]]) -> str:
+def _types(parameters: Mapping[str, Mapping[str, str]], answers: Mapping[str, Sequence[ToolAnswer]]) -> str:
+    def kind_of(tool: str, name: str, kind: str) -> str:
+        given = [one.args for one in answers[tool] if isinstance(one.args, Mapping)]
+        return kind if all(name in args for args in given) else f"({kind}, None)"  # a call came without it
+
     lines = [
-        f"    {tool!r}: {{{', '.join(f'{name!r}: {kind}' for name, kind in found.items())}}},"
+        f"    {tool!r}: {{{', '.join(f'{name!r}: {kind_of(tool, name, kind)}' for name, kind in found.items())}}},"
         for tool, found in parameters.items()
     ]
     return "\n".join(["{", *lines, "}"]) if lines else "{}"
@@ -180,17 +205,22 @@ def _types(parameters: Mapping[str, Mapping[str, str]]) -> str:
 def _input(recording: Recording, first: Run, draft: _Draft) -> tuple[str, list[tuple[str, Any]]]:
     """Return the system prompt and the messages that the program began with."""
     asked = first.input if isinstance(first.input, list) else []
-    messages = [message for message in asked if isinstance(message, Message)]
-    system = "\n".join(message.text for message in messages if message.role == "system")
-    spoken = [
-        (message.role, plain(message.content))
-        for message in messages
-        if message.role in ("human", "ai") and not message.tool_calls
-    ]
+    system = "\n".join(message.text for message in asked if isinstance(message, Message) and message.role == "system")
+    spoken = _spoken(first)
     if not spoken:
         draft.todo.append("the input of the program, which the trace does not tell: INPUT says TODO")
         spoken = [("human", TODO)]
     return system, spoken
+
+
+def _spoken(run: Run) -> list[tuple[str, Any]]:
+    """Return what people and models had said before a model run."""
+    asked = run.input if isinstance(run.input, list) else [Message("human", run.input)] if isinstance(run.input, str) else []
+    return [
+        (message.role, plain(message.content))
+        for message in asked
+        if isinstance(message, Message) and message.role in ("human", "ai") and not message.tool_calls
+    ]
 
 
 def _said(recording: Recording) -> list[str]:
@@ -199,7 +229,41 @@ def _said(recording: Recording) -> list[str]:
     return [text for text in texts if isinstance(text, str) and text]
 
 
-def _shape(recording: Recording) -> str:
+def _went_on(recording: Recording) -> bool:
+    """True if a model was called after a tool had failed: the program told it of the failure."""
+    failed = [run.end.number for run in recording.tools if run.error is not None and run.end is not None]
+    return bool(failed) and any(run.start.number > min(failed) for run in recording.models)
+
+
+def _is_agent(recording: Recording, went_on: bool) -> bool:
+    """True if an agent does the same: each answer but the last calls tools, and each of these calls was made."""
+    models = list(recording.models)
+    wanted = [[call.name for call in run.output.tool_calls] if isinstance(run.output, Message) else [] for run in models]
+    names = {run.name for run in models if run.kind == "chat"}
+    is_last_failed = any(run.error is not None for run in recording.tools) and not went_on
+    known = [calls for run, calls in zip(models, wanted, strict=True) if "output" not in run.unknown]
+    fits = all(wanted[:-1]) and (not wanted[-1] or is_last_failed) and all(run.error is None for run in models[:-1])
+    made = sorted(name for calls in known for name in calls)
+    return fits and len(names) == 1 and made == sorted(recording.tools.names)
+
+
+def _calls(recording: Recording, answers: Mapping[str, Sequence[ToolAnswer]]) -> list[Any]:
+    """Return the calls of models and tools in the order in which they were recorded: messages, or a tool and its arguments."""
+    left = {tool: list(found) for tool, found in answers.items()}
+    made: list[Any] = []
+    for run in recording.runs:
+        if run.kind in MODELS and not run.cached:
+            made.append(_spoken(run) or [("human", TODO)])
+        elif run.kind == "tool" and left.get(run.name):
+            made.append((run.name, plain(left[run.name].pop(0).args)))
+    return made
+
+
+def _comment(text: str) -> str:
+    return repr(clip(" ".join(text.split()), 80))[1:-1]  # a comment is one line, of characters that source code may have
+
+
+def _shape(recording: Recording, is_agent: bool) -> str:
     """Return the shape of the tools of the trace: those of one turn together, the others as far as their order is certain."""
     parts: list[str] = []
     line = list(recording.tools)
@@ -216,7 +280,7 @@ def _shape(recording: Recording) -> str:
     # An order that spans do not tell is none to hold the program to.
     return (
         shape
-        if len(parts) < 2 or "order" not in order.unknown
+        if is_agent and (len(parts) < 2 or "order" not in order.unknown)
         else f"assert sorted(recording.tools.names) == {sorted(recording.tools.names)}"
     )
 
@@ -241,8 +305,8 @@ TEMPLATE: Final = '''\
 
 from pathlib import Path
 
-from langchain.agents import create_agent
-
+import pytest
+{imports}
 from llmtest import Script, ScriptedChatModel, fail, give, record, respond, scripted_tool
 from llmtest.matching import at_most, before, model, only, together  # noqa: F401
 
@@ -261,26 +325,63 @@ def tool_of(name):
     left = list(ANSWERS[name])
 
     def answer(request):
-        found = next(each for each in left if each[0] == dict(request.args))
+        given = dict(request.args)
+        found = next((each for each in left if each[0] == {{key: given[key] for key in each[0] if key in given}}), None)
+        if found is None:
+            pytest.fail(f"the incident has no such call of {{name}}, or no more of them: {{given}}; left are {{left}}")
         left.remove(found)
-        return fail(RuntimeError(found[1]["fails"])) if "fails" in found[1] else give(found[1]["gives"])
+        return fail({failure}(found[1]["fails"])) if "fails" in found[1] else give(found[1]["gives"])
 
     return scripted_tool(name, respond(answer).repeat(), args=PARAMETERS[name], description=name)
 
 
-def program(chat_model, tools):
-    """TODO: call your own program here, with this model and these tools. Until then an agent stands in for it."""
-    agent = create_agent(chat_model, tools, system_prompt={system} or None, name={agent})
-    return agent.invoke({{"messages": INPUT}})
-
+{stand_in}
 
 def test_{slug}():
     chat_model = ScriptedChatModel(script=Script.load(HERE / "{slug}.yaml"), model_name={model})
 
-    with record() as recording:
+    with record() as recording{ends}
         program(chat_model, [tool_of(name) for name in ANSWERS])
 
     {tools}
-    assert sorted(run.output.text for run in recording.models if run.output.text) == sorted(SAID)
+    texts = [run.output.text for run in recording.models if run.output is not None]
+    assert sorted(filter(None, texts)) == sorted(SAID)
     recording.assert_obeys(*RULES)
+'''
+IMPORTS: Final = {
+    "agent": "from langchain.agents import create_agent\n",
+    "agent that goes on": "from langchain.agents.middleware import wrap_tool_call\nfrom langchain_core.messages import ToolMessage\n",
+    "exception": "from langchain_core.tools import ToolException\n",
+}
+GO_ON: Final = '''\
+@wrap_tool_call
+def go_on(request, handler):
+    """The program told its model of the failure of a tool, and went on."""
+    try:
+        return handler(request)
+    except ToolException as error:
+        return ToolMessage(str(error), tool_call_id=request.tool_call["id"], status="error")
+
+
+'''
+AGENT: Final = '''\
+def program(chat_model, tools):
+    """TODO: call your own program here, with this model and these tools. Until then an agent stands in for it."""
+    agent = create_agent(chat_model, tools, system_prompt={system} or None, name={agent}{middleware})
+    return agent.invoke({{"messages": INPUT}})
+
+'''
+CALLS: Final = '''\
+CALLS = {calls}
+
+
+def program(chat_model, tools):
+    """TODO: call your own program here, with this model and these tools. Until then its calls are made one after the other."""
+    by_name = {{tool.name: tool for tool in tools}}
+    for call in CALLS:
+        try:
+            by_name[call[0]].invoke(call[1]) if isinstance(call, tuple) else chat_model.invoke(call)
+        except {failure}:  # the incident had it, too
+            pass
+
 '''

@@ -81,3 +81,20 @@ def test_a_store_that_cannot_be_written_is_one_at_the_end(project: Path, capsys:
 
     assert listen.run(project / "s.sqlite", 0, wait=wait) == 1
     assert "the trace store" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_end_a_look_in_the_middle(number: int) -> None:
+    looked = []
+
+    def look() -> None:
+        signal.raise_signal(number)
+        looked.append("to its end")
+        handlers.append(signal.getsignal(number))
+
+    before, handlers = signal.getsignal(number), []
+    listen._until_interrupted(look)
+
+    assert looked == ["to its end"]
+    assert handlers == [signal.default_int_handler]  # the second one ends it at once
+    assert signal.getsignal(number) is before

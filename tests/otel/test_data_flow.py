@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 
 from llmtest.concurrency.lanes import meeting
+from llmtest.errors import OtelError
 from llmtest.events.words import FrozenDict, FrozenList, Message, ToolCall
 from llmtest.otel.data_flow import Item, Order, order_of
 from llmtest.otel.span_facts import SpanFacts
@@ -101,3 +102,22 @@ def test_steps_that_cannot_be_written_as_blocks_are_in_no_order() -> None:
 
     assert not order.is_certain
     assert not first(order, 1, 2)
+
+
+def test_of_a_call_that_was_made_again_each_answer_may_be_the_one_that_was_read() -> None:
+    order = found(model("m1", calls=("a",)), tool("x", "a"), tool("x again", "a"), model("m2", answers=("a",)))
+
+    assert first(order, 0, 1)
+    assert first(order, 0, 2)
+    assert not first(order, 1, 3)
+    assert not first(order, 2, 3)
+
+
+def test_steps_with_too_many_spans_are_an_error_and_no_endless_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtest.otel.data_flow.MAX_PAIRS", 3)
+    items: list[Item] = [
+        (SpanFacts("chain", "n", tags=(f"seq:step:{number % 2}",)), f"s{number}", []) for number in range(4)
+    ]
+
+    with pytest.raises(OtelError, match=r"^steps that follow each other have more than 3 pairs of spans$"):
+        order_of(items, count(1))

@@ -202,3 +202,29 @@ def test_spans_that_have_nothing_to_do_with_models_are_left_out() -> None:
     receiver.write_finished(everything=True)
 
     assert (written, summary(receiver)) == ([], "1 span, 0 traces")
+
+
+def test_a_trace_that_breaks_the_reader_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Rows] = []
+    receiver = Receiver(written.extend)
+    receiver._take([*spans(), *spans()], JSON_TYPE)
+    read = listening.recording_of
+    broken = iter([True, False])
+    monkeypatch.setattr(listening, "recording_of", lambda found: 1 / 0 if next(broken) else read(found))
+
+    assert receiver.write_finished(everything=True) == 2
+
+    assert [problem.partition(": ")[2] for problem in receiver.problems] == ["ZeroDivisionError: division by zero"]
+    assert len(written) == 1
+
+
+def test_a_request_for_which_there_is_never_room_is_not_to_be_sent_again(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "MAX_SPANS", 1)
+
+    code, body, headers = endpoint.post(write_json([*spans(), *spans()]).encode())
+
+    assert (code, headers["retry-after"]) == (413, None)
+    assert json.loads(body) == {"code": 8, "message": "a request has at most 1 spans; got 2"}
+    assert summary(endpoint.receiver) == "0 spans, 0 traces, 1 request refused"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -270,3 +271,34 @@ def test_how_many_attributes_were_dropped_is_read() -> None:
 
     assert read(text)[0].dropped == 3
     assert next(read_protobuf(request.SerializeToString(), "x")).dropped == 3
+
+
+def test_a_file_that_is_cut_off_anywhere_is_an_error() -> None:
+    text = write_json([replace(WHOLE, name="x", attributes={}, events=(), links=())]) + "\n"
+    assert len(read(text * 2)) == 2
+
+    for end in range(1, len(text.rstrip())):
+        with pytest.raises(OtelError, match=r"spans\.json"):
+            read(text + text[:end])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"resourceSpans":[]}}', "character 21: a `}` closes nothing here"),
+        ('{"resourceSpans":[}', "character 19: a `}` closes nothing here"),
+        ("{" * 200, "character 101: objects are nested too deep"),
+    ],
+)
+def test_brackets_that_do_not_fit_are_an_error(text: str, why: str) -> None:
+    with pytest.raises(OtelError, match=re.escape(why)):
+        read(text)
+
+
+def test_a_resource_is_that_of_its_own_object() -> None:
+    both = [json.loads(write_json([WHOLE], name))["resourceSpans"][0] for name in ("a", "b")]
+    del both[1]["resource"]
+
+    first, second = read(json.dumps({"resourceSpans": both}))
+
+    assert (first.source != "", second.source) == (True, "")
