@@ -134,7 +134,11 @@ def _test(
     system, messages = _input(recording, first, draft)
     went_on = _went_on(recording)
     is_agent = _is_agent(recording, went_on)
-    failed = next((f"{run.error.type}: {run.error.message}" for run in recording.roots if run.error is not None), None) if is_agent else None
+    failed = (
+        next((f"{run.error.type}: {run.error.message}" for run in recording.roots if run.error is not None), None)
+        if is_agent
+        else None
+    )
     failure = "ToolException" if went_on else "RuntimeError"
     needs = {"agent": is_agent, "agent that goes on": is_agent and went_on, "exception": went_on}
     stand_in = (AGENT if is_agent else CALLS).format(
