@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from llmtest import ledger
-from llmtest.campaigns.calls import CallKey, CallNames
+from llmtest.campaigns.calls import CallNames
 from llmtest.campaigns.schedules import Decisions, Plan, Schedules, check_numbers, deviations, shrink, strip
 from llmtest.concurrency import lanes
 from llmtest.concurrency.thread_schedule import ThreadSchedule
