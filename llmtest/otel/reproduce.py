@@ -354,7 +354,9 @@ def test_{slug}():
 '''
 IMPORTS: Final = {
     "agent": "from langchain.agents import create_agent\n",
-    "agent that goes on": "from langchain.agents.middleware import wrap_tool_call\nfrom langchain_core.messages import ToolMessage\n",
+    "agent that goes on": (
+        "from langchain.agents.middleware import wrap_tool_call\nfrom langchain_core.messages import ToolMessage\n"
+    ),
     "exception": "from langchain_core.tools import ToolException\n",
 }
 GO_ON: Final = '''\
