@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from llmtest import ledger
-from llmtest.campaigns.calls import CallKey, CallNames
+from llmtest.campaigns.calls import CallNames
 from llmtest.campaigns.schedules import Decisions, Plan, Schedules, check_numbers, deviations, shrink, strip
 from llmtest.concurrency import lanes
 from llmtest.concurrency.thread_schedule import ThreadSchedule
@@ -266,7 +266,8 @@ def explain(found: Orders) -> str:
     assert found.failing is not None
     error = found.failing.error
     said, _, more = str(error).strip().partition("\n")
-    head = "cannot be ordered" if _is_out_of_hand(error) else "fails in another order"
+    order = "another order" if found.failing.schedule else "the usual order, too"
+    head = "cannot be ordered" if _is_out_of_hand(error) else f"fails in {order}"
     lines = [f"{head}: {type(error).__name__}: {said}".rstrip(": ")]
     if isinstance(error, InterleavingError):  # where each task or thread waits
         lines += [f"  {line.strip()}" for line in more.splitlines()]
