@@ -266,7 +266,8 @@ def explain(found: Orders) -> str:
     assert found.failing is not None
     error = found.failing.error
     said, _, more = str(error).strip().partition("\n")
-    head = "cannot be ordered" if _is_out_of_hand(error) else "fails in another order"
+    order = "another order" if found.failing.schedule else "the usual order, too"
+    head = "cannot be ordered" if _is_out_of_hand(error) else f"fails in {order}"
     lines = [f"{head}: {type(error).__name__}: {said}".rstrip(": ")]
     if isinstance(error, InterleavingError):  # where each task or thread waits
         lines += [f"  {line.strip()}" for line in more.splitlines()]

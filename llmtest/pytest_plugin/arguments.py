@@ -1,4 +1,4 @@
-"""The arguments of a session, on the workers of xdist too, and the folders that they name."""
+"""The arguments of a session, on the workers of xdist too, the folders that they name, and the test that an item is of."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 
 _SENT: Final = "llmtest_arguments"
 _SESSION: Final = "llmtest_session"
+
+
+TEST: Final = pytest.StashKey[str]()
+"""The node id of the test that an item with faults belongs to."""
+
+
+def base_id(item: pytest.Item) -> str:
+    """Return the node id of a test, also of an item that runs it with faults: its cassette and its snapshots are the same."""
+    return item.stash.get(TEST, item.nodeid)
 
 
 class Worker(Protocol):

@@ -461,15 +461,6 @@ def attempt_of(item: pytest.Item) -> Attempt | None:
     return item.stash.get(ATTEMPT, None)
 
 
-TEST: Final = pytest.StashKey[str]()
-"""The node id of the test that an item with faults belongs to."""
-
-
-def base_id(item: pytest.Item) -> str:
-    """Return the node id of a test, also of an item that runs it with faults: its cassette is the same."""
-    return item.stash.get(TEST, item.nodeid)
-
-
 def prefix(name: str) -> str:
     """Return what makes ids unique over tests; the same in every run, on every worker."""
     return f"{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}_"

@@ -27,8 +27,7 @@ from llmtest.core.masks import table
 from llmtest.core.source import code, is_installed, shown_path
 from llmtest.core.text import amount, did_you_mean, named, names, text_of
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
-from llmtest.pytest_plugin.arguments import pending_folder
-from llmtest.pytest_plugin.attempt import base_id
+from llmtest.pytest_plugin.arguments import base_id, pending_folder
 from llmtest.scripts import fingerprints
 from llmtest.scripts.tool_answers import ToolAnswer, races, tool_answers
 from llmtest.wire.hosts import PROVIDERS

@@ -26,7 +26,8 @@ from llmtest.campaigns.verdicts import Clean, Survival, Verdict, check_effects, 
 from llmtest.core.text import names, some_names
 from llmtest.errors import CampaignError, FaultError
 from llmtest.pytest_plugin import markers
-from llmtest.pytest_plugin.attempt import ATTEMPT, TEST, Attempt, hidden
+from llmtest.pytest_plugin.arguments import TEST
+from llmtest.pytest_plugin.attempt import ATTEMPT, Attempt, hidden
 from llmtest.pytest_plugin.cassettes import mode_of
 from llmtest.scripts.script import Script
 from llmtest.scripts.tool_replay import RecordedAnswers

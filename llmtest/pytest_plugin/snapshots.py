@@ -34,7 +34,7 @@ from llmtest.core.unread import unequal
 from llmtest.errors import PendingError, SnapshotError
 from llmtest.events.callbacks import RunKind
 from llmtest.events.events import Run
-from llmtest.pytest_plugin.arguments import arguments_of
+from llmtest.pytest_plugin.arguments import arguments_of, base_id
 from llmtest.recording.recording import Recording
 from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, Uncompared, harm, read_text, renew, stored_file, write_text
 from llmtest.trees.rendering import HEADER, Part, Rendered, render
@@ -138,7 +138,17 @@ def _may_clash(location: PyTestLocation, name: str, index: SnapshotIndex) -> boo
 
 
 class TreeLocation(PyTestLocation):
-    """The place of a test. A file whose name was cut or cleaned is its own all the same."""
+    """The place of a test; of an item with faults, that of its test.
+
+    A file whose name was cut or cleaned is its own all the same.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        test = base_id(self.item)
+        if test != self.item.nodeid and self.item.parent is not None:
+            name = test.removeprefix(f"{self.item.parent.nodeid}::")
+            vars(self).update(nodename=name, testname=name)  # the class is frozen
 
     def matches_snapshot_location(self, snapshot_location: str) -> bool:
         return Path(snapshot_location).parent.name == self.basename
@@ -389,6 +399,9 @@ def assertion(
     plugins and many conftests claim.
     """
     options = {name: vars(item.config.option)[name] for name in _FLAGS if name in item.config.option}
+    is_faulty = base_id(item) != item.nodeid
+    if is_faulty:  # what comes of a fault is compared with the test's own snapshot, and never accepted
+        options = dict.fromkeys(_FLAGS, False)
     return TreeAssertion(
         session=session,
         extension_class=TreeExtension,
@@ -396,7 +409,7 @@ def assertion(
         on_result=on_result,
         on_postponed=on_postponed,
         kinds=tuple(item.config.getini("llmtest_snapshot_only")),
-        **(_own_flags(item.config, options) if _is_contested(item.config) else options),
+        **(_own_flags(item.config, options) if _is_contested(item.config) and not is_faulty else options),
     )
 
 

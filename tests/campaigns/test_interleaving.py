@@ -271,3 +271,9 @@ def test_a_hole_is_not_shrunk(monkeypatch) -> None:
     assert found.failing is not None
     assert len(runs) == found.schedules
     assert explain(found).startswith("cannot be ordered: InterleavingError: hole: ")
+
+
+def test_what_fails_without_a_deviation_fails_in_the_usual_order() -> None:
+    found = orders(lambda: {}["x"])
+
+    assert explain(found).splitlines()[0] == "fails in the usual order, too: KeyError: 'x'"

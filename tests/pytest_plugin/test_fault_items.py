@@ -436,13 +436,41 @@ def test_a_tool_that_is_almost_named_is_refused(suite):
 def test_arguments_that_are_lists_can_have_faults(suite):
     outcome = suite.run("""
         import pytest
-        from langchain_core.messages import AIMessage
+        from langchain_core.tools import tool
         from llmtest import call
+
+        @tool
+        def search(words: list[str]) -> str:
+            "Search."
 
         @pytest.mark.llm_faults(kinds=["timeout", "unknown tool"], pairs=True)
         def test_it(scripted_chat_model):
-            answer = scripted_chat_model(call("search", words=["a", "b"]), name="model").bind_tools([]).invoke("hi")
+            answer = scripted_chat_model(call("search", words=["a", "b"]), name="model").bind_tools([search]).invoke("hi")
             assert answer.tool_calls[0]["name"] == "search"
     """)
 
     assert outcome.counts == {"passed": 1, "failed": 2}
+
+
+SNAPSHOT = """
+import pytest
+
+@pytest.mark.llm_faults(kinds=["timeout"])
+@pytest.mark.parametrize("answer", ["Hello"])
+def test_it(scripted_chat_model, llm_snapshot, answer):
+    model = scripted_chat_model(answer, name="model")
+    try:
+        said = MODEL.invoke("hi").text
+    except TimeoutError:
+        said = "sorry"
+    assert said == llm_snapshot
+"""
+
+
+def test_what_comes_of_a_fault_is_no_snapshot(suite):
+    weak, sound = SNAPSHOT.replace("MODEL", "model"), SNAPSHOT.replace("MODEL", "model.with_retry()")
+    suite.run(weak, "--snapshot-update")
+
+    assert suite.run(weak, "--snapshot-update").counts == {"passed": 1, "failed": 1}
+    assert suite.run(sound).counts == {"passed": 2}
+    assert len([*suite.path.rglob("*.tree")]) == 1
