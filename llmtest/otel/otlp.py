@@ -454,7 +454,9 @@ def _of_protobuf(span: Any, source: str, scope: str, where: str) -> Span:
         _KINDS.get(span.kind, "unspecified"),
         {pair.key: _of_any(pair.value) for pair in span.attributes},
         tuple(
-            SpanEvent(event.name, min(event.time_unix_nano, MAX_TIME_NS), {pair.key: _of_any(pair.value) for pair in event.attributes})
+            SpanEvent(
+                event.name, min(event.time_unix_nano, MAX_TIME_NS), {pair.key: _of_any(pair.value) for pair in event.attributes}
+            )
             for event in span.events
         ),
         tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),

@@ -115,9 +115,7 @@ def test_of_a_call_that_was_made_again_each_answer_may_be_the_one_that_was_read(
 
 def test_steps_with_too_many_spans_are_an_error_and_no_endless_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmtest.otel.data_flow.MAX_PAIRS", 3)
-    items: list[Item] = [
-        (SpanFacts("chain", "n", tags=(f"seq:step:{number % 2}",)), f"s{number}", []) for number in range(4)
-    ]
+    items: list[Item] = [(SpanFacts("chain", "n", tags=(f"seq:step:{number % 2}",)), f"s{number}", []) for number in range(4)]
 
     with pytest.raises(OtelError, match=r"^steps that follow each other have more than 3 pairs of spans$"):
         order_of(items, count(1))

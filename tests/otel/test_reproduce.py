@@ -166,7 +166,7 @@ def handled() -> None:
 
 
 def a_failing_model() -> None:
-    model = ScriptedChatModel(call("search", q="x"), fail(TimeoutError("too slow\n\x00 \u2028\'\"")))
+    model = ScriptedChatModel(call("search", q="x"), fail(TimeoutError("too slow\n\x00 \u2028'\"")))
     create_agent(model, [search]).invoke({"messages": [("user", "Search!")]})
 
 
