@@ -71,8 +71,11 @@ def _recordings(store: Path | None, names: Sequence[str], chosen: dict[str, Any]
     only = listing.Filter(**chosen)
     for name in names:
         if Path(name).is_file():
+            from llmtest.errors import OtelError
             from llmtest.tracing.session import load_traces
 
+            if any(chosen.values()):
+                raise OtelError(f"{name} is a file, and filters choose among the traces of the store\n  import it first")
             for number, recording in enumerate(load_traces(name), 1):
                 yield f"{name}, trace {number}", recording
             continue
@@ -88,14 +91,15 @@ def _rules(name: str) -> list[Rule]:
     from llmtest.matching.rule import Rule
 
     module, _, attribute = name.partition(":")
-    if not module or not attribute:
+    if not module.replace(".", "_").isidentifier() or module.startswith(".") or not attribute:
         raise RulesError(f"--rules takes MODULE:NAME, such as rules:ALL; got {name!r}")
     sys.path.insert(0, str(Path.cwd()))
     try:
         loaded = importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # it is code of the user: whatever it raises is no verdict of a rule
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise RulesError(
-            f"the module {module!r} of --rules cannot be imported: {error}\n  it is looked for from {Path.cwd()}"
+            f"the module {module!r} of --rules cannot be imported: {kind}{error}\n  it is looked for from {Path.cwd()}"
         ) from error
     finally:
         sys.path.remove(str(Path.cwd()))
@@ -103,7 +107,11 @@ def _rules(name: str) -> list[Rule]:
         public = [each for each in vars(loaded) if not each.startswith("_")]
         raise RulesError(f"the module {module!r} has no {attribute!r}{did_you_mean(attribute, public)}")
     found = getattr(loaded, attribute)
-    found = found() if callable(found) and not isinstance(found, Rule) else found
+    if callable(found) and not isinstance(found, Rule):
+        try:
+            found = found()
+        except Exception as error:
+            raise RulesError(f"{name} cannot be called without arguments: {type(error).__name__}: {error}") from error
     rules = [found] if isinstance(found, Rule) else found
     if not isinstance(rules, list | tuple) or not rules or not all(isinstance(rule, Rule) for rule in rules):
         came = f"{type(found).__name__} {found!r:.100}"

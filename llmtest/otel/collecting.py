@@ -10,14 +10,16 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmtest.capture.blocks import Block, Membership, open_blocks
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Mark
+from llmtest.core.text import amount, clip
 from llmtest.errors import OtelError
+from llmtest.events.events import UnseenCall
 from llmtest.otel.otlp import PACKAGES
 from llmtest.otel.span_reader import Heard, raw_events_of
 from llmtest.otel.spans import Span, SpanEvent
@@ -118,8 +120,17 @@ def _listening(above: Iterable[Block]) -> tuple[Block, ...]:
 
 def _give(tree: _Tree) -> None:
     """Append the events of a tree to its blocks. What models cost is counted where their requests are answered."""
+    lost: Sequence[UnseenCall]
+    try:
+        found, lost = raw_events_of(tree.spans, tree.heard)
+    except Exception as error:  # here the program ends its span, and it must not hear of it
+        what = f"what {amount(len(tree.spans), 'span')} said ({type(error).__name__}: {clip(str(error), 120)})"
+        found, lost = [], [UnseenCall(what, f"trace {tree.spans[0].trace_id}", "?", "missing span")]
+    for block in tree.blocks:
+        for call in lost:
+            block.note_unseen(call)
     deliver = Membership(*tree.blocks).deliver
-    for raw in raw_events_of(tree.spans, tree.heard):
+    for raw in found:
         deliver(raw)
 
 

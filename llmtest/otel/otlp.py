@@ -217,7 +217,13 @@ def _name_of(scope: object) -> str:
 
 
 def spans_in(found: object, where: str) -> Iterator[Span]:
-    """Yield the spans of one request of OTLP, as decoded JSON."""
+    """Yield the spans of one request of OTLP, as decoded JSON.
+
+    Raises:
+        OtelError: it is none, or a span of it is none; the message has the place.
+    """
+    if not isinstance(found, Mapping):
+        raise OtelError(f"a request of OTLP is an object; got {show(found)}")
     for resource in _list(found, "resourceSpans"):
         source = _source(resource.get("resource"))
         for scope in _list(resource, "scopeSpans"):

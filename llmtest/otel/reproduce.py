@@ -134,11 +134,8 @@ def _test(
     system, messages = _input(recording, first, draft)
     went_on = _went_on(recording)
     is_agent = _is_agent(recording, went_on)
-    failed = (
-        next((f"{run.error.type}: {run.error.message}" for run in recording.roots if run.error is not None), None)
-        if is_agent
-        else None
-    )
+    errors = [run.error for run in recording.roots if run.error is not None]
+    failed = f"{errors[0].type}: {errors[0].message}" if errors and is_agent else None
     failure = "ToolException" if went_on else "RuntimeError"
     needs = {"agent": is_agent, "agent that goes on": is_agent and went_on, "exception": went_on}
     stand_in = (AGENT if is_agent else CALLS).format(
@@ -354,9 +351,8 @@ def test_{slug}():
 '''
 IMPORTS: Final = {
     "agent": "from langchain.agents import create_agent\n",
-    "agent that goes on": (
-        "from langchain.agents.middleware import wrap_tool_call\nfrom langchain_core.messages import ToolMessage\n"
-    ),
+    "agent that goes on": "from langchain.agents.middleware import wrap_tool_call\n"
+    "from langchain_core.messages import ToolMessage\n",
     "exception": "from langchain_core.tools import ToolException\n",
 }
 GO_ON: Final = '''\

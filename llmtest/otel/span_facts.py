@@ -471,10 +471,8 @@ def _read_chain(span: Span, facts: SpanFacts) -> None:
         conversation = read_messages(messages)
         given = list(itertools.takewhile(lambda message: message.role != "ai", conversation))
         result = conversation[-1:] if result is None else result
-    facts.input = UNKNOWN if given is None or is_cut(read_json(given)) else _state(given, told.get(names.INPUT_MESSAGES) is given)
-    facts.output = (
-        UNKNOWN if result is None or is_cut(read_json(result)) else _state(result, told.get(names.OUTPUT_MESSAGES) is result)
-    )
+    facts.input = _state(given, told.get(names.INPUT_MESSAGES) is given)
+    facts.output = _state(result, told.get(names.OUTPUT_MESSAGES) is result)
     if told.get(Own.INPUT) is not None:  # ours are JSON in every case, also a plain text
         facts.input = revived(json.loads(told[Own.INPUT]))
     if told.get(Own.OUTPUT) is not None:
@@ -484,6 +482,8 @@ def _read_chain(span: Span, facts: SpanFacts) -> None:
 def _state(value: Any, is_conversation: bool) -> Any:
     """Return the input or output of a chain, with the messages in it."""
     read = read_json(value)
+    if value is None or is_cut(read):
+        return UNKNOWN
     if is_conversation or (isinstance(read, list) and read and all(isinstance(item, Message) for item in read)):
         return FrozenDict(messages=read_messages(read))
     if isinstance(read, dict) and "inputs" in read and read.keys() <= {"inputs", "tags", "metadata", "kwargs"}:

@@ -99,9 +99,14 @@ class Heard(NamedTuple):
     times_ns: tuple[int, int]
 
 
-def raw_events_of(spans: Sequence[Span], heard: Mapping[str, Heard]) -> list[RawEvent]:
-    """Return the events of spans of this process, in the order in which they happened."""
-    return _TraceReader(spans, heard).raw_events()
+def raw_events_of(spans: Sequence[Span], heard: Mapping[str, Heard]) -> tuple[list[RawEvent], Sequence[UnseenCall]]:
+    """Return the events of spans of this process, in the order in which they happened, and what is missing.
+
+    Raises:
+        OtelError: they are nested too deep.
+    """
+    reader = _TraceReader(spans, heard)
+    return reader.raw_events(), reader.lost
 
 
 @dataclass(slots=True, eq=False)

@@ -254,7 +254,7 @@ class _Spans:
             names.RESPONSE_ID: next((message.id for message in answers if message.id), None),
             names.RESPONSE_MODEL: next(filter(None, (read_model_name(m.response_metadata) for m in answers)), None),
             names.FINISH_REASONS: list(filter(None, map(_finish_reason, answers))) or None,
-            **_parameters(params),
+            **{key: value for key, value in _parameters(params).items() if self.with_content or key != names.PARAMETERS["stop"]},
         }
         if run.usage is not None and not run.cached:
             made |= self._usage(run.usage)

@@ -22,6 +22,9 @@ wrong = [7]
 
 def made():
     return ALL
+
+def needs_more(what):
+    return what
 """
 
 
@@ -30,6 +33,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLMTEST_STORE", str(tmp_path / "s.sqlite"))
     (tmp_path / "my_rules.py").write_text(RULES, "utf-8")
+    (tmp_path / "my_broken.py").write_text("ALL = (", "utf-8")
+    (tmp_path / "my_failing.py").write_text("1 / 0", "utf-8")
     monkeypatch.delitem(sys.modules, "my_rules", raising=False)
     with tracing_enabled("yesterday"):
         for _ in range(2):
@@ -93,9 +98,25 @@ def test_filters_choose_among_the_traces(capsys: pytest.CaptureFixture[str]) -> 
             "no_such:ALL",
             "the module 'no_such' of --rules cannot be imported: No module named 'no_such'\n  it is looked for from ",
         ),
+        (".rules:ALL", "--rules takes MODULE:NAME, such as rules:ALL; got '.rules:ALL'"),
+        ("../rules:ALL", "--rules takes MODULE:NAME, such as rules:ALL; got '../rules:ALL'"),
+        ("my_broken:ALL", "the module 'my_broken' of --rules cannot be imported: SyntaxError: '(' was never closed"),
+        ("my_failing:ALL", "the module 'my_failing' of --rules cannot be imported: ZeroDivisionError: division by zero"),
+        ("my_rules:needs_more", "my_rules:needs_more cannot be called without arguments: TypeError: needs_more() missing 1"),
     ],
 )
 def test_rules_that_are_none(rules: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(["check", "yesterday", "--rules", rules]) == 2
 
     assert capsys.readouterr().err.startswith(f"llmtest check: {why}")
+
+
+def test_filters_are_not_for_files(capsys: pytest.CaptureFixture[str]) -> None:
+    commands.main(["export", "yesterday", "--otlp", "one.json"])
+    capsys.readouterr()
+
+    assert commands.main(["check", "one.json", "--rules", "my_rules:ALL", "--errors"]) == 2
+
+    assert capsys.readouterr().err == (
+        "llmtest check: one.json is a file, and filters choose among the traces of the store\n  import it first\n"
+    )

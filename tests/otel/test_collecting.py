@@ -18,6 +18,7 @@ from pydantic_ai import Agent as PydanticAgent
 from llmtest import ScriptedChatModel, call, count_tokens, expect_violation, record, reply, say
 from llmtest.errors import OtelError
 from llmtest.langchain.providers import scripted_providers
+from llmtest.ledger import Ledger
 from llmtest.matching import at_most, before, called, model, never, together
 from llmtest.otel import collecting
 from llmtest.protocol import check
@@ -202,3 +203,28 @@ def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest
 
     with pytest.raises(OtelError, match="pip install 'llmtest-kit\\[otel\\]'"):
         record(otel=True)
+
+
+def test_what_cannot_be_read_does_not_break_the_program_and_is_said(provider: TracerProvider, page: Ledger) -> None:
+    tracer = provider.get_tracer("an agent")
+    agent_told = {"gen_ai.operation.name": "invoke_agent"}
+
+    with record(otel=provider) as recording:
+        outer = [tracer.start_as_current_span("deep", attributes=agent_told) for _ in range(2_001)]
+        for span in outer:
+            span.__enter__()
+        for span in reversed(outer):
+            span.__exit__(None, None, None)
+
+    assert [call.double.partition(" (")[0] for call in recording.unseen_calls] == ["what 2,001 spans said"]
+    assert recording.obeys(never("refund")).holds is None
+
+
+def test_what_a_span_of_a_program_does_not_tell_is_missing(provider: TracerProvider, page: Ledger) -> None:
+    tracer = provider.get_tracer("an agent")
+
+    with record(otel=provider) as recording, tracer.start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
+        tracer.start_span("refund", attributes={"gen_ai.operation.name": "call_tool_v9"}).end()
+
+    assert len(recording.unseen_calls) == 1
+    assert recording.obeys(never("refund")).holds is None

@@ -302,3 +302,9 @@ def test_a_resource_is_that_of_its_own_object() -> None:
     first, second = read(json.dumps({"resourceSpans": both}))
 
     assert (first.source != "", second.source) == (True, "")
+
+
+@pytest.mark.parametrize("body", [[], 7, None, "x"])
+def test_a_request_is_an_object(body: object) -> None:
+    with pytest.raises(OtelError, match=r"^a request of OTLP is an object; got "):
+        list(spans_in(body, "the request"))
