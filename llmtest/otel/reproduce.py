@@ -70,7 +70,8 @@ def reproduce(recording: Recording, name: str, source: str) -> Reproduction:
     draft = _Draft()
     slug = _slug(name)
     script, called = _script(recording, slug, draft)
-    answers = tool_answers(recording.runs)
+    # Parallel tools begin in any order; that of the tree is the same in each run.
+    answers = tool_answers(sorted(recording.runs, key=recording.order().position))
     for tool, given in answers.items():
         draft.todo += [f"answer {n} of the tool `{tool}`: it {one.unknown}" for n, one in enumerate(given, 1) if one.unknown]
     tree = str(recording)
