@@ -204,7 +204,7 @@ class FollowedBy(Rule):
             close = context.near(self.second)
             return Verdict(False, said, (end_of(first),), close, tool_names(self.second), in_any_order=True)
         near = next((one for one in reversed(seconds) if not context.before(one, first, self.order)), seconds[-1])
-        turned = all(context.before(one, first, self.order) for one in seconds)
+        turned = bool(context.unknown) and all(context.before(one, first, self.order) for one in seconds)
         return Verdict(False, relation(context, first, near, self.order), events_of(first, near), in_any_order=turned)
 
 
