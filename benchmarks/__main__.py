@@ -6,7 +6,6 @@ Exits with 1 if a bar was missed.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import platform
 import sys
@@ -58,7 +57,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    ratios = [ratio for name in SUITES if name in (chosen.suite or SUITES) for ratio in _run(name, chosen.rounds)]
+    ratios = [ratio for name in SUITES if name in (chosen.suite or SUITES) for ratio in SUITES[name](chosen.rounds)]
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
     versions = {name: version(name) for name in ("langchain-core", "pytest", "syrupy")}
@@ -70,13 +69,6 @@ def main() -> int:
         print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {v}" for name, v in versions.items()) + "\n")
         print("\n".join(harness.table(ratios)))
     return 0 if all(r.held for r in ratios) else 1
-
-
-def _run(suite: str, rounds: int) -> list[harness.Ratio]:
-    ratios = list(SUITES[suite](rounds))
-    gc.collect()
-    gc.freeze()  # what this suite leaves behind is not walked between the rounds of the next
-    return ratios
 
 
 if __name__ == "__main__":
