@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -18,9 +18,9 @@ from langchain_core.tools import BaseTool
 
 from llmtest.campaigns import injection
 from llmtest.campaigns.kinds import Done
+from llmtest.core.patches import Patch, replace, replace_all, subclasses
 from llmtest.langchain.caller import run_around
 from llmtest.langchain.recorded_tools import INJECTING
-from llmtest.wire.clients import Patch, replace
 
 _patches: Final[list[Patch]] = []
 _lock = threading.RLock()
@@ -32,8 +32,8 @@ def install() -> None:
         if _patches:
             return
         for base, wraps in _WRAPS.items():
-            for kind in (base, *_below(base)):
-                _patch(kind, wraps)
+            for kind in (base, *subclasses(base)):
+                _patches.extend(replace_all(kind, wraps))
             _patches.append(replace(base, "__init_subclass__", functools.partial(_patching, wraps)))
 
 
@@ -44,24 +44,12 @@ def uninstall() -> None:
             _patches.pop().undo()
 
 
-def _patch(kind: Any, wraps: dict[str, Any]) -> None:
-    for name, wrap in wraps.items():
-        if name in kind.__dict__:
-            _patches.append(replace(kind, name, wrap))
-
-
-def _below(kind: type[Any]) -> Iterator[type[Any]]:
-    for sub in kind.__subclasses__():
-        yield sub
-        yield from _below(sub)
-
-
 def _patching(wraps: dict[str, Any], original: Any) -> Any:
     def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         original.__get__(None, cls)(**kwargs)
         with _lock:
             if _patches:
-                _patch(cls, wraps)
+                _patches.extend(replace_all(cls, wraps))
 
     return classmethod(init_subclass)
 

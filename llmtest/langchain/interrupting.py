@@ -20,8 +20,8 @@ from typing import Any, Final
 from langchain_core.runnables import Runnable
 
 from llmtest.campaigns.injection import ConsumerLeftError, Injection, current
+from llmtest.core.patches import Patch, replace, replace_all, subclasses
 from llmtest.langchain.caller import run_around
-from llmtest.wire.clients import Patch, replace
 
 CHUNK: Final = "chunk"
 CHECKPOINT: Final = "checkpoint"
@@ -67,7 +67,7 @@ class _Later:
         def init_subclass(cls: Any, /, **kwargs: Any) -> None:
             super(base, cls).__init_subclass__(**kwargs)
             with _lock:
-                _wrap(cls, _WRITES)
+                _patches.extend(replace_all(cls, _WRITES))
 
         base.__init_subclass__ = classmethod(init_subclass)
 
@@ -83,20 +83,8 @@ def uninstall() -> None:
 
 
 def _wrap_all(base: Any, wraps: Mapping[str, Callable[[Any], Any]]) -> None:
-    for kind in dict.fromkeys((base, *_below(base))):
-        _wrap(kind, wraps)
-
-
-def _wrap(kind: Any, wraps: Mapping[str, Callable[[Any], Any]]) -> None:
-    for name, wrap in wraps.items():
-        if name in kind.__dict__:
-            _patches.append(replace(kind, name, wrap))
-
-
-def _below(kind: type[Any]) -> Iterator[type[Any]]:
-    for sub in kind.__subclasses__():
-        yield sub
-        yield from _below(sub)
+    for kind in dict.fromkeys((base, *subclasses(base))):
+        _patches.extend(replace_all(kind, wraps))
 
 
 @contextmanager

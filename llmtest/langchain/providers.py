@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from langchain_core.language_models import BaseChatModel
 
+from llmtest.core.patches import Patch, replace
 from llmtest.errors import ProvidersError
 from llmtest.langchain.batches import BatchesByPosition
 from llmtest.langchain.caller import calling
@@ -28,7 +29,6 @@ from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step
 from llmtest.wire import boundary, clients, providers
-from llmtest.wire.clients import Patch, replace
 from llmtest.wire.hearing import listener
 from llmtest.wire.providers import Providers as Providers
 from llmtest.wire.providers import from_ini as from_ini

@@ -21,6 +21,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from llmtest import ledger
+from llmtest.core.patches import subclasses
 from llmtest.errors import LEFT_OPEN, USE_WITH, ScriptError, Violation
 from llmtest.events.usage import read_usage
 from llmtest.events.words import EMPTY, FrozenDict
@@ -82,7 +83,7 @@ class _Patched:
     def __enter__(self) -> Any:
         self.is_open = True
         for kind in self._classes:
-            for each in (kind, *_below(kind)):
+            for each in (kind, *subclasses(kind)):
                 self._patch(each)
             self._put(
                 kind, "__init_subclass__", classmethod(functools.partial(_late, self, _resolved(kind, "__init_subclass__")))
@@ -144,12 +145,6 @@ def _late(block: _Patched, original: Any, cls: type, **kwargs: Any) -> None:
 def _resolved(kind: type, name: str) -> Any:
     """Return the attribute of a class as it stands in the class, or in the base that has it."""
     return next(base.__dict__[name] for base in kind.__mro__ if name in base.__dict__)
-
-
-def _below(kind: type[Any]) -> Iterator[type[Any]]:
-    for sub in kind.__subclasses__():
-        yield sub
-        yield from _below(sub)
 
 
 def _arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:

@@ -13,7 +13,7 @@ import copy
 import functools
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from langchain_core.documents import Document
@@ -22,6 +22,7 @@ from langchain_core.tools import BaseTool, ToolException
 from langchain_core.utils.pydantic import get_fields
 
 from llmtest import ledger
+from llmtest.core.patches import Patch, replace, subclasses
 from llmtest.errors import LEFT_OPEN, USE_WITH, Violation, ViolationError
 from llmtest.events.words import FrozenDict
 from llmtest.langchain.caller import run_around
@@ -29,7 +30,6 @@ from llmtest.langchain.freezing import freeze
 from llmtest.langchain.tool import ScriptedTool
 from llmtest.scripts.tool_answers import DOCUMENT, ToolAnswer, ToolFailure, as_json
 from llmtest.scripts.tool_replay import RecordedAnswers, Taken
-from llmtest.wire.clients import Patch, replace
 
 
 class RecordedTools(RecordedAnswers):
@@ -107,7 +107,7 @@ _MARK: Final = "_llmtest_answers"
 
 def _patch() -> None:
     base: Any = BaseTool  # which is abstract, and so no `type[BaseTool]`
-    for kind in (base, *_below(base)):
+    for kind in (base, *subclasses(base)):
         _patch_class(kind)
     _patches.append(replace(BaseTool, "__init_subclass__", _patching))
 
@@ -122,12 +122,6 @@ def _patch_class(kind: type[BaseTool]) -> None:
 def _undo() -> None:
     while _patches:
         _patches.pop().undo()
-
-
-def _below(kind: type[BaseTool]) -> Iterator[type[BaseTool]]:
-    for sub in kind.__subclasses__():
-        yield sub
-        yield from _below(sub)
 
 
 def _patching(original: Any) -> Any:
@@ -322,14 +316,8 @@ def _class_named(name: str) -> type[BaseException] | None:
     known = ToolException if name == ToolException.__name__ else getattr(builtins, name, None)
     if known is not None:
         return known if isinstance(known, type) and issubclass(known, Exception) else None
-    found = {kind for kind in _exceptions(Exception) if kind.__name__ == name and OURS not in kind.__dict__}
+    found = {kind for kind in subclasses(Exception) if kind.__name__ == name and OURS not in kind.__dict__}
     return found.pop() if len(found) == 1 else None
-
-
-def _exceptions(kind: type[BaseException]) -> Iterator[type[BaseException]]:
-    for sub in kind.__subclasses__():
-        yield sub
-        yield from _exceptions(sub)
 
 
 def _made(kind: type[BaseException], failure: ToolFailure) -> BaseException | None:

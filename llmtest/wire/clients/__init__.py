@@ -13,9 +13,10 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
+
+from llmtest.core.patches import Patch
 
 Patcher = Callable[[ModuleType], "list[Patch]"]
 
@@ -40,28 +41,6 @@ HOOKS: Final[dict[str, str | Patcher]] = {
 
 `socket` is the last resort: it stops what no other hook has seen.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """One attribute of a client that is replaced, and what it was."""
-
-    owner: Any
-    name: str
-    original: Any
-    ours: Any
-
-    def undo(self) -> None:
-        if self.owner.__dict__.get(self.name) is self.ours:  # else somebody has patched it after us, and has ours inside
-            setattr(self.owner, self.name, self.original)
-
-
-def replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Patch:
-    """Replace the attribute `name` of `owner` by what `wrap` makes of it."""
-    original = owner.__dict__[name]
-    ours = wrap(original)
-    setattr(owner, name, ours)
-    return Patch(owner, name, original, ours)
 
 
 _patches: dict[str, list[Patch]] = {}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from llmtest.core.patches import Patch, replace
 from llmtest.wire import boundary
-from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken
 
 Refuse = Callable[[ConnectionBroken], Exception]

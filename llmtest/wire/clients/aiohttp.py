@@ -14,9 +14,9 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Final
 
+from llmtest.core.patches import Patch, replace
 from llmtest.wire import boundary
 from llmtest.wire.boundary import Client
-from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, reason_phrase
 from llmtest.wire.hearing import Heard
 

@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from llmtest.capture import membership
+from llmtest.core.patches import Patch, replace
 from llmtest.wire import clients
-from llmtest.wire.clients import Patch, replace
 
 
 @dataclass(frozen=True, slots=True)

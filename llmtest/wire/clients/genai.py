@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from llmtest.core.patches import Patch, replace
 from llmtest.wire import providers
-from llmtest.wire.clients import Patch, replace
 
 
 def patch(client: ModuleType) -> list[Patch]:

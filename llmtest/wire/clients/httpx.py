@@ -10,10 +10,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from llmtest import ledger
+from llmtest.core.patches import Patch, replace
 from llmtest.core.source import program_place
 from llmtest.wire import boundary
 from llmtest.wire.boundary import Client
-from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
 from llmtest.wire.hearing import UNCHANGED_ENCODING, Heard, HeardStream
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
+from llmtest.core.patches import Patch, replace
 from llmtest.wire import boundary
 from llmtest.wire.boundary import Client
-from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
 
 
