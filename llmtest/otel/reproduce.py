@@ -71,7 +71,7 @@ def reproduce(recording: Recording, name: str, source: str) -> Reproduction:
     slug = _slug(name)
     script, called = _script(recording, slug, draft)
     # Parallel tools begin in any order; that of the tree is the same in each run.
-    answers = tool_answers(sorted(recording.runs, key=recording.order().position))
+    answers = tool_answers(recording.runs, recording.order().position)
     for tool, given in answers.items():
         draft.todo += [f"answer {n} of the tool `{tool}`: it {one.unknown}" for n, one in enumerate(given, 1) if one.unknown]
     tree = str(recording)

@@ -96,7 +96,7 @@ def show_args(args: Mapping[str, object] | str) -> str:
 def races(runs: Iterable[Run], are_ordered: Callable[[Run, Run], bool]) -> list[str]:
     """Return what recorded answers cannot tell apart, in words: calls at the same time with equal arguments and other answers."""
     calls: dict[tuple[str, str], list[tuple[Run, ToolAnswer]]] = {}
-    for run in sorted((run for run in runs if run.kind == "tool"), key=lambda run: run.start.number):
+    for run in sorted((run for run in runs if run.kind == "tool"), key=position or (lambda run: run.start.number)):
         answer = _answer(run, (), 0)
         calls.setdefault((run.name, as_key(answer.args)), []).append((run, answer))
     return [
@@ -109,8 +109,9 @@ def races(runs: Iterable[Run], are_ordered: Callable[[Run, Run], bool]) -> list[
     ]
 
 
-def tool_answers(runs: Iterable[Run]) -> dict[str, tuple[ToolAnswer, ...]]:
-    """Return the answers of the tool runs among `runs`, by the name of the tool, in the order in which the calls started.
+def tool_answers(runs: Iterable[Run], position: Callable[[Run], int] | None = None) -> dict[str, tuple[ToolAnswer, ...]]:
+    """Return the answers of the tool runs among `runs`, by the name of the tool, in the order in which the calls started; or in
+    that of `position`, as `recording.order().position` is: parallel calls start in any order.
 
     Each tool run gives one answer. What cannot be repeated is no value but `answer.unknown`, which says why: a `Command`, an
     object that is no JSON, a run that was interrupted, cancelled or never ended.
@@ -129,7 +130,7 @@ def tool_answers(runs: Iterable[Run]) -> dict[str, tuple[ToolAnswer, ...]]:
     A recording has words, not objects: of a tool that is called without a tool call, a tuple is a list here, and an enum its
     value.
     """
-    tools = sorted((run for run in runs if run.kind == "tool"), key=lambda run: run.start.number)
+    tools = sorted((run for run in runs if run.kind == "tool"), key=position or (lambda run: run.start.number))
     around: dict[Any, tuple[str, ...]] = {}
     answers: dict[str, list[ToolAnswer]] = {}
     for run in tools:

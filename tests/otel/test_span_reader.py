@@ -119,6 +119,7 @@ def sides() -> Recording:
 
 UNKNOWN = {
     "order": (before("a", "b"), "`a` and `b` overlapped: nothing makes one wait for the other, as far as spans tell the order"),
+    "what follows": (each("a").followed_by("b"), "as far as spans tell the order"),
     "order, the other way": (never("b").after("a"), "as far as spans tell the order"),
     "the opposite of an order": (~before("a", "b"), "as far as spans tell the order"),
     "arguments": (never(called("a", id=7)), "the span of `a` does not tell its arguments"),

@@ -256,3 +256,15 @@ def test_calls_at_the_same_time_with_equal_arguments_and_other_answers_are_a_rac
     )
     assert races(recording.runs, lambda a, b: False) == [text]
     assert races(recording.runs, lambda a, b: True) == []
+
+
+def test_answers_stand_in_the_order_that_the_caller_asks_for() -> None:
+    from llmtest import scripted_tool
+
+    with record() as recording:
+        for text in ("a", "b"):
+            scripted_tool("echo", text, args={"q": str}).invoke({"q": text})
+
+    started = tool_answers(recording.runs)["echo"]
+
+    assert tool_answers(recording.runs, lambda run: -run.start.number)["echo"] == started[::-1] != started
