@@ -96,7 +96,7 @@ def show_args(args: Mapping[str, object] | str) -> str:
 def races(runs: Iterable[Run], are_ordered: Callable[[Run, Run], bool]) -> list[str]:
     """Return what recorded answers cannot tell apart, in words: calls at the same time with equal arguments and other answers."""
     calls: dict[tuple[str, str], list[tuple[Run, ToolAnswer]]] = {}
-    for run in sorted((run for run in runs if run.kind == "tool"), key=position or (lambda run: run.start.number)):
+    for run in sorted((run for run in runs if run.kind == "tool"), key=lambda run: run.start.number):
         answer = _answer(run, (), 0)
         calls.setdefault((run.name, as_key(answer.args)), []).append((run, answer))
     return [
