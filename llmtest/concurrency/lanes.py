@@ -147,11 +147,6 @@ class _Life:
     open: dict[object, _Open] = field(default_factory=dict)
     held: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
 
-    @property
-    def is_waited_for(self) -> bool:
-        """True if a lane that it spawned may be over when it goes on."""
-        return self.wait is not None or bool(self.open or self.held)
-
     def settle(self, moment: int, spawned: float = math.inf) -> None:
         """Tell the lanes that are over when the spawner goes on, at `moment`, with something it spawned after `spawned`."""
         over: list[Lane] = []
@@ -314,9 +309,10 @@ def release_futures() -> None:
 
 def _next(lane: Lane) -> Mark:
     lane.now += 1
-    if lane.life is not None and lane.life.is_waited_for:
+    life = lane.life
+    if life is not None and (life.wait is not None or life.open or life.held):  # a lane that it spawned may be over now
         with _bookkeeping:
-            lane.life.settle(lane.now)
+            life.settle(lane.now)
     return lane, lane.now
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import marshal
 import operator
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -14,6 +15,8 @@ _MAX_LISTS: Final = 64
 """More lists of tools are not remembered."""
 
 _seen_tools: dict[int, tuple[object, object, Held, list[str]]] = {}
+_equal_tools: dict[bytes, tuple[Held, list[str]]] = {}
+"""By their content as bytes, of which equal values of other types (1, True and 1.0) have others."""
 
 
 def hold_parameters(parameters: object) -> dict[str, object]:
@@ -28,22 +31,29 @@ def hold_parameters(parameters: object) -> dict[str, object]:
     return {"tools": names, "invocation_params": held}
 
 
-def _hold_tools(tools: object) -> tuple[object, list[str]]:
-    """Return the bound tools and their names. Call after call has the same list, which is held once."""
+def _hold_tools(tools: Any) -> tuple[object, list[str]]:
+    """Return the bound tools and their names. Call after call has the same list, or an equal one, which is held once."""
     seen = _seen_tools.get(id(tools))
     if seen is not None and seen[0] is tools and is_same(seen[1], tools):
         return seen[2], seen[3]
-    names = tool_names(tools)
-    # Only plain tools are kept: to see a change in any other would run their code.
     try:
-        copy = plain_copy(tools, True)
-    except (NotPlainError, RuntimeError):
-        return hold(tools), names
-    held = Held(operator.itemgetter("tools"), {"tools": copy})
+        # An agent binds its tools anew at each turn. In this version of the format equal values have equal bytes.
+        content = marshal.dumps(tools, 2)
+        held, names = _equal_tools.get(content) or _hold_new(content, tools)
+    except (NotPlainError, RuntimeError, ValueError):
+        # Only plain tools are kept: to see a change in any other would run their code.
+        return hold(tools), tool_names(tools)
     if len(_seen_tools) >= _MAX_LISTS:
         _seen_tools.clear()
-    _seen_tools[id(tools)] = (tools, copy, held, names)
+    _seen_tools[id(tools)] = (tools, held.state["tools"], held, names)
     return held, names
+
+
+def _hold_new(content: bytes, tools: object) -> tuple[Held, list[str]]:
+    held, names = Held(operator.itemgetter("tools"), {"tools": plain_copy(tools, True)}), tool_names(tools)
+    if len(_equal_tools) >= _MAX_LISTS:
+        _equal_tools.clear()
+    return _equal_tools.setdefault(content, (held, names))
 
 
 def tool_names(tools: object) -> list[str]:

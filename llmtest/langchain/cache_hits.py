@@ -19,13 +19,17 @@ _made: Final[weakref.WeakValueDictionary[int, object]] = weakref.WeakValueDictio
 
 def claims_cache(usage: object) -> bool:
     """True if `usage` is one as LangChain's cache writes it, with a cost of zero."""
-    return isinstance(usage, Mapping) and usage.get("total_cost") == 0
+    return (type(usage) is dict or isinstance(usage, Mapping)) and usage.get("total_cost") == 0
 
 
 def is_own_claim(result: LLMResult) -> bool:
     """True if a model itself reports a cost of zero in `result`: its tokens were spent."""
-    messages = [getattr(generation, "message", None) for group in result.generations for generation in group]
-    free = [message for message in messages if claims_cache(getattr(message, "usage_metadata", None))]
+    free = []
+    for group in result.generations:  # plain loops: this runs at the end of each model call
+        for generation in group:
+            message = getattr(generation, "message", None)
+            if claims_cache(getattr(message, "usage_metadata", None)):
+                free.append(message)
     return bool(free) and _is_watched() and not any(_made.get(id(message)) is message for message in free)
 
 

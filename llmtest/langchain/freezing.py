@@ -89,7 +89,7 @@ def words(held: Any) -> Any:
     kind = type(held)  # exact types: what `hold` made is never of a subclass, and this runs for each part of each payload
     if kind is dict:
         return FrozenDict({key: value if type(value) in ATOMS else words(value) for key, value in held.items()})
-    if kind is list:
+    if kind is list or kind is tuple:
         return FrozenList([value if type(value) in ATOMS else words(value) for value in held])
     return held.word() if kind in _LATER else held
 
@@ -113,16 +113,14 @@ def _hold(value: Any) -> object:
 
 
 def _hold_dict(value: Mapping[Any, object]) -> dict[str, object]:
-    if not value:
-        return {}
-    try:
-        held = {k if type(k) is str else _key(k): item if type(item) in ATOMS else _hold(item) for k, item in value.items()}
-    except RecursionError:
-        raise
-    except RuntimeError:  # another thread has changed its size meanwhile
-        return _hold_dict(dict(value))
-    # Two keys have become one text, such as 1 and "1".
-    return held if len(held) == len(value) else _hold_items(dict(value).items(), _hold)
+    held: dict[Any, object] = dict(value)  # at once: another thread may change its size meanwhile
+    if not _STR.issuperset(map(type, held)):
+        return _hold_items(held.items(), _hold)
+    if not ATOMS.issuperset(map(type, held.values())):
+        for key, item in held.items():
+            if type(item) not in ATOMS:
+                held[key] = _hold(item)
+    return held
 
 
 def _hold_items(items: Iterable[tuple[object, object]], take: Callable[[object], object]) -> dict[str, object]:
@@ -150,11 +148,11 @@ def _key(key: object) -> str:
 
 
 def _hold_list(value: Sequence[object]) -> object:
-    if len(value) >= _SHORT_MESSAGES and _holder_of(type(value[0])) is hold_message:
+    if len(value) >= _SHORT_MESSAGES and issubclass(type(value[0]), BaseMessage):
         items = list(value)
-        if all(_holder_of(kind) is hold_message for kind in set(map(type, items))):
+        if all([issubclass(kind, BaseMessage) for kind in set(map(type, items))]):
             return _hold_messages(cast("list[BaseMessage]", items))
-    return [item if type(item) in ATOMS else _hold(item) for item in value]
+    return value[:] if ATOMS.issuperset(map(type, value)) else [item if type(item) in ATOMS else _hold(item) for item in value]
 
 
 def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> object:
@@ -271,7 +269,7 @@ def _hold_generation(value: LangChainGeneration) -> Held:
     text = value.text
     state: dict[str, object] = {
         "text": text if type(text) is str else str(hold(text)),
-        "message": None if message is None else hold(message),
+        "message": None if message is None else _hold_other(message),
     }
     if value.generation_info:
         state["info"] = hold(value.generation_info)
@@ -381,14 +379,24 @@ class _Number:
 
 _TEXTS: Final = frozenset((str, type(None)))
 _PLAIN: Final = _TEXTS | _NUMBERS
-_STR: Final = {str}
+_STR: Final = frozenset((str,))
+_CONTAINERS: Final = frozenset((dict, list))
 
 _REPORTED: Final = frozenset(("usage_metadata", "response_metadata"))
 """The provider's reports, full of counts: they are compared without looking for a count that has become a bool."""
 
 
 def _plain_fields(fields: dict[str, object]) -> dict[str, object]:
-    return {k: value if type(value) in _TEXTS else plain_copy(value, k not in _REPORTED) for k, value in fields.items()}
+    held: dict[str, object] = {}
+    for name, value in fields.items():  # a plain loop, with the frequent cases first: each new message passes here
+        kind = type(value)
+        if kind in _TEXTS:
+            held[name] = value
+        elif kind in _CONTAINERS and not value:
+            held[name] = kind()
+        else:
+            held[name] = plain_copy(value, name not in _REPORTED)
+    return held
 
 
 def plain_copy(value: Any, exact: bool) -> object:
@@ -399,7 +407,7 @@ def plain_copy(value: Any, exact: bool) -> object:
     """
     kind = type(value)
     same = _TEXTS if exact else _PLAIN
-    if kind is dict and (not value or set(map(type, value)) == _STR):
+    if kind is dict and _STR.issuperset(map(type, value)):
         return {key: item if type(item) in same else plain_copy(item, exact) for key, item in value.items()}
     if kind is list:
         return [item if type(item) in same else plain_copy(item, exact) for item in value]
@@ -444,7 +452,7 @@ def hold_message(message: BaseMessage) -> _HeldMessage:
     if seen is not None and seen[0]() is message and seen[1].still(fields):
         return seen[1]
     held = _HeldMessage(fields)
-    _seen_messages[key] = (weakref.ref(message, lambda _: _seen_messages.pop(key, None)), held)
+    _seen_messages[key] = (weakref.ref(message, partial(_seen_messages.pop, key)), held)
     return held
 
 

@@ -213,8 +213,10 @@ class Tap(BaseCallbackHandler):
         if member.light:
             member.deliver(("on_llm_end", run_id, None, _counts(response), 0, 0, None))
         else:
-            payload = partial(words, _result(response) | _real(run_id))
-            raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.tick())
+            result = _result(response)
+            if membership.is_real(run_id):
+                result["real"] = True
+            raw = ("on_llm_end", run_id, parent_run_id, partial(words, result), monotonic_ns(), time_ns(), lanes.tick())
             member.deliver(raw)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: LLMResult | None = None, **kwargs: object) -> None:
@@ -354,7 +356,10 @@ def _counted_error(error: Failure, response: Callable[[], FrozenDict] | None) ->
 
 
 def _parameters(about: Mapping[str, object]) -> dict[str, object]:
-    return {**hold_parameters(about.get("invocation_params")), **_batch(about.get("batch_size"))}
+    held = hold_parameters(about.get("invocation_params"))
+    if "batch_size" in about:
+        held.update(_batch(about["batch_size"]))
+    return held
 
 
 def _batch(size: object) -> dict[str, int]:
@@ -394,7 +399,9 @@ def _attributes(value: object, *names: str) -> dict[str, object]:
 
 def _result(response: LLMResult) -> dict[str, object]:
     try:
-        return {**hold_result(response), **_not_cached(response)}
+        result = hold_result(response)
+        result.update(_not_cached(response))
+        return result
     except Exception:  # a custom model may end its run with another object
         return {"generations": [], "unreadable": hold(response)}
 

@@ -35,13 +35,21 @@ def test_bound_tools_are_held_once_until_they_change() -> None:
     first, again = (_bound(tools) for _ in range(2))
     tools[0]["name"] = "b"
     changed = _bound(tools)
-    for _ in range(70):  # more lists than are kept
-        _bound([{"name": "x"}])
+    for number in range(70):  # more lists than are kept
+        _bound([{"name": f"x{number}"}])
 
     assert first is again
     assert (words(first), words(changed)) == ([{"name": "a"}], [{"name": "b"}])
     assert words(first) is words(again)
     assert len(bound_tools._seen_tools) <= 64
+    assert len(bound_tools._equal_tools) <= 64
+
+
+def test_equal_bound_tools_are_held_once() -> None:
+    first, again, other = (_bound([{"name": "a", "strict": strict}]) for strict in (True, True, 1))
+
+    assert first is again
+    assert [words(held)[0]["strict"] is True for held in (first, other)] == [True, False]
 
 
 def test_bound_tools_that_are_objects_are_held_at_each_call() -> None:
