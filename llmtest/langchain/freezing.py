@@ -150,7 +150,7 @@ def _key(key: object) -> str:
 def _hold_list(value: Sequence[object]) -> object:
     if len(value) >= _SHORT_MESSAGES and issubclass(type(value[0]), BaseMessage):
         items = list(value)
-        if all([issubclass(kind, BaseMessage) for kind in set(map(type, items))]):
+        if all(issubclass(kind, BaseMessage) for kind in set(map(type, items))):
             return _hold_messages(cast("list[BaseMessage]", items))
     return value[:] if ATOMS.issuperset(map(type, value)) else [item if type(item) in ATOMS else _hold(item) for item in value]
 
