@@ -99,7 +99,7 @@ def _growth(rounds: int) -> Iterator[Ratio]:
         lambda: [None for _ in long.stream("hi")],
         lambda: [None for _ in range(10) for _ in short.stream("hi")],
         against="10 streams of 1,000 tokens",
-        bar=1.2,
+        bar=1.1,
         per=10_000,
         rounds=max(rounds // 30, 3),
     )

@@ -37,7 +37,7 @@ def ratios(rounds: int) -> Iterator[Ratio]:
         lambda: check(long),
         lambda: [check(streamed) for _ in range(10)],
         against=f"10 checks of {len(streamed):,} events",
-        bar=2,
+        bar=1.3,
         per=len(long),
         rounds=max(rounds // 30, 3),
     )

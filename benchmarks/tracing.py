@@ -76,7 +76,7 @@ def _written(folder: Path, rounds: int) -> Iterator[Ratio]:
             lambda: store.write("s", [rows(trace)], replace=True),
             lambda: _executemany(bare, ready),
             against="`executemany` of its rows",
-            bar=None,
+            bar=3.0,
             per=len(trace.events),
             rounds=rounds,
         )
@@ -85,7 +85,7 @@ def _written(folder: Path, rounds: int) -> Iterator[Ratio]:
             lambda: store.write("s", [ready], replace=True),
             lambda: _executemany(bare, ready),
             against="`executemany` of its rows",
-            bar=1 / 0.3,
+            bar=3.0,
             per=len(trace.events),
             rounds=rounds,
         )

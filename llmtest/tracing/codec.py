@@ -81,11 +81,8 @@ class Writer:
         """Return a value that `json` does not know as one that it does."""
         self._tags += 1
         if type(value) is _Conversation:
-            known = self._numbers
-            return {
-                TAG: "messages",
-                "n": [known[id(message)] if id(message) in known else self._new(message) for message in value.messages],
-            }
+            numbers = [*map(self._numbers.get, map(id, value.messages))]
+            return {TAG: "messages", "n": numbers if None not in numbers else [*map(self._number, value.messages)]}
         if type(value) is Message:
             return {TAG: "@", "n": self._number(value)}
         if type(value) in _defaults:
