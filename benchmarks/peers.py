@@ -1,7 +1,7 @@
 """The same agent test as others write it: one tool, called in each turn, then the answer. Whole tests, checks included.
 
-The program is equal as far as the frameworks allow: LangChain's `create_agent`, and for a test model of another framework the agent of
-that framework. So those ratios tell how long a test takes, not which recorder is faster.
+The program is equal as far as the frameworks allow: LangChain's `create_agent`, and for the test model of another framework
+the agent of that framework. So those ratios tell how long a test takes, not which recorder is faster.
 """
 
 from __future__ import annotations
