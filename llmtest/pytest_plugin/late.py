@@ -6,7 +6,6 @@ import atexit
 import sys
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
@@ -25,14 +24,15 @@ _late: Final = pytest.StashKey[list["LateViolations"]]()
 _threads: Final = pytest.StashKey[list[Thread]]()  # those that were at work when their test ended
 
 
-@dataclass(frozen=True)
 class LateViolations:
     """What is written on the page of a test after its last report; `told` says why it comes so late."""
 
-    nodeid: str
-    location: tuple[str, int | None, str]
-    told: str
-    violations: list[Violation]
+    # Not a dataclass: to make one takes half a millisecond of each session, also of those without llmtest.
+    def __init__(self, nodeid: str, location: tuple[str, int | None, str], told: str, violations: list[Violation]) -> None:
+        self.nodeid = nodeid
+        self.location = location
+        self.told = told
+        self.violations = violations
 
     def take(self) -> str:
         """Return the text of the violations so far, each once."""

@@ -29,10 +29,10 @@ MAX_DETAILS: Final = 20_000
 """Of one failure, in characters."""
 MAX_ALL_DETAILS: Final = 10_000_000
 """Of all failures of a session; those that come later are told without."""
-_OURS: Final = re.compile(r"^(?:llmtest\.errors\.\w+|AssertionError): ")
-_OUR_NAMES: Final = re.compile(r"\b(?:llmtest\w*|llm_\w+|scripted_\w+)\b")
+_OURS: Final = r"^(?:llmtest\.errors\.\w+|AssertionError): "
+_OUR_NAMES: Final = r"\b(?:llmtest\w*|llm_\w+|scripted_\w+)\b"
 """Our names in the text of a test file or of the settings: of the package, its markers, fixtures and keys."""
-_NAME: Final = re.compile(r"[\w.]+:")
+_NAME: Final = r"[\w.]+:"
 _LEFT_OUT: Final = ("llmtest: traces", "llmtest: requests to the scripted server")
 
 
@@ -130,7 +130,7 @@ class SessionResults:
         """True if the project uses us, as far as that is known of a file that cannot be collected: none of its tests runs."""
         root, settings = self._config.rootpath, self._config.inipath
         files = [root / node.partition("::")[0], *([settings] if settings is not None else [])]
-        return (root / FAILURES.parent).is_dir() or any(_OUR_NAMES.search(_text(file)) is not None for file in files)
+        return (root / FAILURES.parent).is_dir() or any(re.search(_OUR_NAMES, _text(file)) is not None for file in files)
 
     def _failure(self, report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any]) -> FailedPhase:
         from llmtest.reports.results import FailedPhase
@@ -301,9 +301,9 @@ def first_line(report: pytest.TestReport | pytest.CollectReport) -> str:
     if not lines:
         return "failed without a message"
     said = lines[0].strip()
-    if _NAME.fullmatch(said):  # the message begins with a line break, and a name alone is no cause
+    if re.fullmatch(_NAME, said):  # the message begins with a line break, and a name alone is no cause
         said = " ".join([said, *[line.strip() for line in lines[1:] if line.strip()][:1]])
-    return _without_secrets(_OURS.sub("", said))
+    return _without_secrets(re.sub(_OURS, "", said))
 
 
 def _cost(counted: Any) -> float | None:
@@ -361,7 +361,7 @@ def _details(report: pytest.TestReport | pytest.CollectReport) -> str:
     sections = [(title, text) for title, text in report.sections if title.startswith("llmtest: ") and title not in _LEFT_OUT]
     texts = [f"{title.removeprefix('llmtest: ')}:\n{text}" for title, text in sections]
     crash = getattr(report.longrepr, "reprcrash", None)
-    said = _OURS.sub("", (crash.message if crash is not None else report.longreprtext).strip())
+    said = re.sub(_OURS, "", (crash.message if crash is not None else report.longreprtext).strip())
     if not any(title == "llmtest: snapshot" for title, _ in sections) and said:
         texts.insert(0, _without_secrets(said))
     whole = "\n\n".join(texts)
