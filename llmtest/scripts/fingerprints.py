@@ -285,11 +285,11 @@ def digest(value: object) -> str:
 
 def _line_digest(line: str) -> str:
     """Return the digest of a line of a prompt. What differs in every run does not count: dates, times, ids, folders."""
-    return digest(_CLOCK.sub("<time>", table().volatile.sub(lambda found: f"<{found.lastgroup}>", line.strip())))
+    return digest(re.sub(_CLOCK, "<time>", table().volatile.sub(lambda found: f"<{found.lastgroup}>", line.strip())))
 
 
 _MONTHS: Final = "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:tember)?|Oct(?:ober)?"
-_CLOCK: Final = re.compile(
+_CLOCK: Final = (  # compiled when it is first used: it takes as long as the rest of this module
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?|\b\d?\d:\d\d(?::\d\d)?(?: ?[AP]M)?\b"
     rf"|\b(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day,? )?(?:(?:{_MONTHS}|Nov(?:ember)?|Dec(?:ember)?)\.? \d?\d(?:st|nd|rd|th)?"
     rf"|\d?\d(?:st|nd|rd|th)? (?:{_MONTHS}|Nov(?:ember)?|Dec(?:ember)?))\.?,? \d{{4}}\b"
