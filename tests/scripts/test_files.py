@@ -724,8 +724,8 @@ MISTAKES = {
                 (
                     f"the vector {vector}",
                     f'steps: []\nembeddings:\n  m: {{hi: "{vector}"}}\n',
-                    "x.yaml:4: `hi` of `m` of `embeddings` of the file must be a list of numbers, or the text of a recorded vector;"
-                    f" got the text '{vector}'",
+                    "x.yaml:4: `hi` of `m` of `embeddings` of the file must be a list of numbers, or the text of a recorded"
+                    f" vector; got the text '{vector}'",
                 )
                 for vector in ("f4:AAA", "f4:AAAA", "f2:AAAA", "AAAA")
             ),

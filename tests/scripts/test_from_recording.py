@@ -159,9 +159,7 @@ class InPieces(BaseChatModel):
     def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for name, args in (("weather", None), (None, '{"city": '), (None, '"Rome"}')):
             piece = {"name": name, "args": args, "id": "c1" if name else None, "index": 0}
-            chunk = ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[piece]))
-            run_manager.on_llm_new_token("", chunk=chunk)
-            yield chunk
+            yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[piece]))
 
 
 def test_the_pieces_of_arguments_are_kept_on_request() -> None:
