@@ -106,8 +106,7 @@ class _Wire(asyncio.Transport):
             return
         try:
             async for piece in answer.stream:
-                if piece:
-                    self._protocol.data_received(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self._protocol.data_received(b"%x\r\n%b\r\n" % (len(piece), piece))
         except ConnectionBroken as broken:
             await self._break(broken.error if isinstance(broken.error, ConnectionError) else _error(self._library, broken))
         except Exception as error:  # as of a gate that was never released: the reader is told, who would wait for ever
