@@ -333,6 +333,25 @@ def test_it(case):
     assert "= 20 runs, about $2, as the last session cost" in suite.run(source, "--llmtest-eval-plan").text
 
 
+def test_a_plan_looks_for_the_last_session_that_had_the_test(suite):
+    source = (
+        HEAD
+        + """
+@pytest.mark.llm_eval(dataset=dataset(2), repeats=10, at_least=.8, prices={"scripted": (1.0, 1.0)})
+def test_it(case):
+    ScriptedChatModel(say("Hello", usage=(50_000, 50_000))).invoke("hi")
+
+@pytest.mark.llm_eval(dataset=dataset(2), repeats=10, at_least=.8)
+def test_other(case):
+    pass
+"""
+    )
+    suite.run(source, "-k", "test_it")
+    suite.run(source, "-k", "test_other")
+
+    assert "= 20 runs, about $2, as the last session cost" in suite.run(source, "-k", "test_it", "--llmtest-eval-plan").text
+
+
 def test_a_plan_without_evaluations_says_so(suite):
     outcome = suite.run("def test_it(): raise AssertionError", "--llmtest-eval-plan")
 

@@ -106,6 +106,18 @@ def test_the_attachment_is_that_of_the_report(suite: Suite, monkeypatch: pytest.
     assert out.text == "[[ATTACHMENT|report/failures.md]]"
 
 
+@pytest.mark.parametrize("options", [["--junitxml=junit.xml", "-o", "llmtest_failures=false"], []], ids=["no file", "no JUnit"])
+def test_without_a_file_or_a_place_for_it_there_is_none(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setenv("GITLAB_CI", "true")
+
+    outcome = suite.run(SUITE, *options)
+
+    assert outcome.counts == {"passed": 2, "failed": 1}
+    assert not options or list(cases(suite)["test_fails"].iter("system-out")) == []
+
+
 def test_elsewhere_there_is_none(suite: Suite) -> None:
     suite.run(SUITE, "--junitxml=junit.xml")
 

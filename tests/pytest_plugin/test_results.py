@@ -320,6 +320,17 @@ def test_a_file_that_cannot_be_written_is_told_and_hides_nothing(changed: Suite)
     assert "llmtest: the results were not written: " in outcome.text
 
 
+def test_a_damaged_store_of_traces_is_told_and_the_report_has_the_rest(changed: Suite) -> None:
+    (changed.path / ".llmtest").mkdir(exist_ok=True)
+    (changed.path / ".llmtest" / "traces.sqlite").write_text("no database, whatever its name says" * 100)
+
+    outcome = changed.run(None, "-k", "unused", "--llmtest-report=report", "--llmtest-traces=failed")
+
+    assert outcome.counts["failed"] == 1
+    assert "the traces are not in the report: " in outcome.text
+    assert (changed.path / "report" / "results.json").is_file()
+
+
 # -- GitHub
 
 

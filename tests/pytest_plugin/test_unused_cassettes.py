@@ -124,6 +124,14 @@ def test_what_is_no_recording_of_ours_stays(asks: Suite, text: str) -> None:
     assert cassettes(asks) == ["test_it/by_hand.yaml", ALL[0]]
 
 
+def test_a_file_that_is_no_text_stays(asks: Suite) -> None:
+    write(asks, "test_it", "by_hand").write_bytes(b"\xff\xfe")
+
+    asks.run(None, "--snapshot-update")
+
+    assert cassettes(asks) == ["test_it/by_hand.yaml", ALL[0]]
+
+
 def test_a_test_that_has_lost_its_marker_has_no_cassette(asks: Suite) -> None:
     outcome = asks.run("def test_asks():\n    pass\n")
 
