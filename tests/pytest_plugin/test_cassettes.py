@@ -430,7 +430,7 @@ def test_refund(number):
     assert outcome.counts == {"passed": 4}
     assert outcome.part("llmtest: cassettes").count("1 call recorded") == 4
     gone(monkeypatch)
-    assert suite.run_on_workers(source).counts == {"passed": 4}
+    assert suite.run_on_worker(source).counts == {"passed": 4}
 
 
 def test_a_new_recording_is_summarized_with_tokens_and_cost_before_and_after(recorded: Suite, provider: Any) -> None:
@@ -1044,7 +1044,7 @@ def test_a_worker_that_crashes_leaves_the_old_file(recorded: Suite, provider: An
     before = cassette_of(recorded).read_text("utf-8")
     provider("One.")
 
-    outcome = recorded.run_on_workers(INTERRUPTED.replace("HOW", "os._exit(3)"), "--llmtest-record=rewrite")
+    outcome = recorded.run_on_worker(INTERRUPTED.replace("HOW", "os._exit(3)"), "--llmtest-record=rewrite")
 
     assert re.search("worker 'gw[01]' crashed while running 'test_it.py::test_refund'", outcome.text)
     assert cassette_of(recorded).read_text("utf-8") == before

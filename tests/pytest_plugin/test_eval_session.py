@@ -226,7 +226,7 @@ def test_bad(case):
 @pytest.mark.parametrize("dist", [(), ("-n2",)])
 def test_the_exit_code_is_that_of_the_set(suite, dist):
     source = HEAD + "@pytest.mark.llm_eval(dataset=dataset(2), repeats=11, at_least=.8)\ndef test_it(case): pass\n"
-    outcome = suite.run_on_workers(source) if dist else suite.run(source)
+    outcome = suite.run_on_worker(source) if dist else suite.run(source)
 
     assert outcome.counts == {"undecided": 2}
     assert outcome.exit_code == 0

@@ -35,7 +35,7 @@ def properties(case: ElementTree.Element) -> dict[str | None, str | None]:
 
 @pytest.mark.parametrize("on_workers", [False, True], ids=["one process", "workers"])
 def test_tokens_cost_and_cause_are_properties(suite: Suite, on_workers: bool) -> None:
-    run = suite.run_on_workers if on_workers else suite.run
+    run = suite.run_on_worker if on_workers else suite.run
 
     run(SUITE, "--junitxml=junit.xml")
 

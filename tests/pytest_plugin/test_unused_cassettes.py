@@ -162,7 +162,7 @@ def test_the_cache_of_pytest_has_those_that_were_stale_at_the_last_run(asks: Sui
     asks.run(None, "-k", "plain")
     kept = stale(asks)
     write(asks, "test_it", "test_asks")
-    asks.run_on_workers(None)
+    asks.run_on_worker(None)
 
     assert (fresh, changed, kept, stale(asks)) == ({name: False}, {name: True}, {name: True}, {name: False})
 
