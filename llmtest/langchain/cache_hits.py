@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import LLMResult
 
 _METHOD: Final = "_convert_cached_generations"
+# By id, because a message has no hash; weakly, so that it lives no longer than the program needs it.
 _made: Final[weakref.WeakValueDictionary[int, object]] = weakref.WeakValueDictionary()
 
 
@@ -26,6 +27,7 @@ def is_own_claim(result: LLMResult) -> bool:
     """True if a model itself reports a cost of zero in `result`: its tokens were spent."""
     messages = [getattr(generation, "message", None) for group in result.generations for generation in group]
     free = [message for message in messages if claims_cache(getattr(message, "usage_metadata", None))]
+    # `is`, because the id of a message that is gone may be that of another one now.
     return bool(free) and _is_watched() and not any(_made.get(id(message)) is message for message in free)
 
 
