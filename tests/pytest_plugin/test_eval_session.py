@@ -262,9 +262,9 @@ def test_it(case, number):
 """
 
 
+@pytest.mark.parametrize("sets", [25, pytest.param(300, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("rate", "repeats"), [(0.95, 40), (0.8, 40), (0.5, 20)])
-def test_verdicts_come_at_the_rates_that_the_numbers_predict(suite, rate, repeats):
-    sets = 60
+def test_verdicts_come_at_the_rates_that_the_numbers_predict(suite, rate, repeats, sets):
     suite.ini("[pytest]\nllmtest_undecided = pass\nasyncio_default_fixture_loop_scope = function\nllmtest_traces = failed")
     outcome = suite.run(HEAD + KNOWN.format(seed=5, rate=rate, repeats=repeats, sets=sets), "--llmtest-traces=off")
 

@@ -116,7 +116,7 @@ def github(changed: Suite, monkeypatch: pytest.MonkeyPatch) -> Suite:
 
 
 def run(suite: Suite, on_workers: bool, *options: str) -> Outcome:
-    return suite.run_on_workers(None, *options) if on_workers else suite.run(None, *options)
+    return suite.run_on_worker(None, *options) if on_workers else suite.run(None, *options)
 
 
 def failures(suite: Suite) -> Path:
@@ -133,7 +133,7 @@ def annotations(outcome: Outcome) -> list[str]:
 
 @pytest.mark.parametrize("on_workers", [False, True], ids=["one process", "workers"])
 def test_a_red_session_leaves_its_failures_by_cause(changed: Suite, on_workers: bool) -> None:
-    run(changed, on_workers)
+    (changed.run_on_workers if on_workers else changed.run)(None)
 
     assert failures(changed).read_text("utf-8") == FAILURES
 

@@ -76,7 +76,7 @@ def test_they_are_reported_and_an_update_deletes_them(asks: Suite) -> None:
 
 @pytest.mark.parametrize("update", [(), ("--snapshot-update",)])
 def test_on_workers_the_controller_decides(asks: Suite, update: tuple[str, ...]) -> None:
-    outcome = asks.run_on_workers(None, *update)
+    outcome = asks.run_on_worker(None, *update)
 
     assert outcome.counts == {"passed": 2}
     assert cassettes(asks) == (ALL[:1] if update else ALL)
