@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -101,9 +102,10 @@ class Import:
     line: int
 
 
-def imports_of(module: str) -> Iterator[Import]:
+@cache
+def imports_of(module: str) -> tuple[Import, ...]:
     """Every import of a module of ours: at its top, in functions, and for type checkers only."""
-    yield from _imports(ast.parse(PATHS[module].read_text("utf-8")), True)
+    return tuple(_imports(ast.parse(PATHS[module].read_text("utf-8")), True))
 
 
 def _imports(node: ast.AST, at_once: bool) -> Iterator[Import]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from llmtest.cli.terminal import CONSOLE
 
 if TYPE_CHECKING:
     from llmtest.cassettes.listing import Listed
     from llmtest.cli.commands import Commands
-    from llmtest.cli.settings import Settings
 
 
 def add(commands: Commands) -> None:
@@ -34,8 +33,9 @@ def run(paths: list[Path], as_json: bool) -> int:
     from llmtest.cli.settings import read_settings
 
     settings = read_settings(Path.cwd())
-    stale = listing.read_stale(_cache(settings))
-    found = listing.find(paths or [Path()], stale, settings.folder, datetime.now(UTC).date())
+    root = settings.folder if settings.file is not None else _around(Path.cwd())
+    stale = listing.read_stale(root / settings.text("cache_dir", _CACHE))
+    found = listing.find(paths or [Path()], stale, root, datetime.now(UTC).date())
     broken = [one for one in found if one.problem]
     if as_json:
         CONSOLE.print(json.dumps(listing.to_json(found), indent=2, ensure_ascii=False))
@@ -48,13 +48,12 @@ def run(paths: list[Path], as_json: bool) -> int:
     return 1 if broken else 0
 
 
-def _cache(settings: Settings) -> Path:
-    """Return the folder of pytest's cache: it stands in the folder of the configuration file, or around this one."""
-    name = settings.text("cache_dir", ".pytest_cache")
-    if settings.file is not None:
-        return settings.folder / name
-    here = Path.cwd()
-    return next((place / name for place in (here, *here.parents) if (place / name).is_dir()), here / name)
+_CACHE: Final = ".pytest_cache"
+
+
+def _around(folder: Path) -> Path:
+    """Return the nearest folder around `folder` with a cache of pytest: without a configuration file, pytest ran from there."""
+    return next((place for place in (folder, *folder.parents) if (place / _CACHE).is_dir()), folder)
 
 
 def _print(found: list[Listed]) -> None:

@@ -180,7 +180,7 @@ def _take_in(opened: Store, file: BufferedReader[Any], path: Path, session: str 
             copyfileobj(file, source)
             source.seek(0)
         if not files.is_spans(source):
-            lines = jsonl.read_lines(source if source is file else BufferedReader(source))
+            lines = jsonl.read_lines(source if source is file else kept.enter_context(BufferedReader(source)))
             return jsonl.take_in(opened, lines, step, session=session)
         name = "standard input" if str(path) == "-" else str(path)
         return files.take_in(opened, source, name, session or path.name.partition(".")[0] or "import", step)

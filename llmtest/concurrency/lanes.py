@@ -396,7 +396,7 @@ def _ask_structure(lane: Lane, task: asyncio.Task[object]) -> None:
 
 
 def _leave_open(lane: Lane, key: object, is_over: Callable[[], bool]) -> None:
-    if lane.parent is not None:
+    if lane.parent is not None:  # pragma: no branch - else the program gave the task an empty context
         group = _life(lane.parent).open.setdefault(key, _Open(is_over))
         group.since = max(group.since, lane.attach)
         group.lanes.append(lane)
@@ -462,7 +462,7 @@ def _hang_on_thread(lane: Lane) -> None:
     """Note that the thread runs its loop only for `lane`: `asyncio.run`, `loop.run_until_complete`."""
     above = lane.parent
     while above is not None and above.owner is not None:  # a loop within a loop: the thread's own lane is what is blocked
-        above = above.parent
+        above = above.parent  # pragma: no cover - as nest_asyncio runs it
     if above is not None and above.thread_id == lane.thread_id:
         _hold(lane, above)
 
@@ -500,7 +500,7 @@ def _ask_thread(lane: Lane) -> None:
         # A cancelled task goes on while its thread still works; a future that is gone was waited for.
         future = weakref.ref(work.future)
         _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or done.done())
-    elif work.pool is not None:
+    elif work.pool is not None:  # pragma: no branch - else an executor that is not of the standard library made it
         # No task waits for the work itself. But a pool that was shut down has done all of its work: `with pool:` waits.
         pool = weakref.ref(work.pool)
         _leave_open(lane, pool, lambda: (shut := pool()) is None or asyncio_state.is_shut(shut))
@@ -515,7 +515,7 @@ def _has_waited(lane: Lane) -> None:
     if (above.owner() if above.owner else None) is not _task():
         return
     with _bookkeeping:
-        if lane.joined is None:
+        if lane.joined is None:  # pragma: no branch - else a task has waited for it, too
             above.now += 1
             lane.joined = above.now
             lane.finish()
@@ -540,7 +540,7 @@ def _far(task: asyncio.Task[object], born: Mark | None, thread_id: int) -> Lane:
     if not lane.asked and hold is not None:
         above = _far(hold.task, hold.context.get(_mark), thread_id)
         moment = _spawned(lane, above)
-        if moment is not None:
+        if moment is not None:  # pragma: no branch - else another line spawned it, far from here
             lane.hang_below(above, moment)
             outcome: list[bool] = []
             _undone.append((hold.future, lambda future: outcome.append(asyncio_state.went_well(future))))

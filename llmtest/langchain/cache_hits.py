@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import LLMResult
 
 _METHOD: Final = "_convert_cached_generations"
+# By id, because a message has no hash; weakly, so that it lives no longer than the program needs it.
 _made: Final[weakref.WeakValueDictionary[int, object]] = weakref.WeakValueDictionary()
 
 
@@ -30,6 +31,7 @@ def is_own_claim(result: LLMResult) -> bool:
             message = getattr(generation, "message", None)
             if claims_cache(getattr(message, "usage_metadata", None)):
                 free.append(message)
+    # `is`, because the id of a message that is gone may be that of another one now.
     return bool(free) and _is_watched() and not any(_made.get(id(message)) is message for message in free)
 
 

@@ -96,7 +96,7 @@ _MAX_KNOWN: Final = 4096
 
 def _look(frame: FrameType) -> tuple[CodeType, _Kind]:
     if len(_known) >= _MAX_KNOWN:
-        _known.clear()
+        _known.clear()  # pragma: no cover - a process that has called models from thousands of functions
     code, kind = frame.f_code, cast("_Kind", None)
     if code.co_name in _OF_A_HANDLER and frame.f_globals.get("__name__") == BaseRunManager.__module__:
         kind = "handler"

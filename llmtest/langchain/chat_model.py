@@ -78,6 +78,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
     max_tokens: int | None = None
     dialect: str = "plain"
     stop: list[str] | None = None
+    # What programs give each model that they make; an answer from a script depends on none of them.
     timeout: float | None = None
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -167,6 +168,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         dialect = self._dialect_of(kwargs)
         kind = MessageAnswer if reply.verbatim else Answer
         answer = kind(reply, kwargs.get("model") or self.model_name, prompt, dialect)
+        # A message that the test has made itself comes as it is, in no provider's words.
         translator = None if reply.verbatim else names.class_of(dialect)
         return answer if translator is None else translator(answer, kwargs)
 

@@ -411,8 +411,6 @@ def plain_copy(value: Any, exact: bool) -> object:
         return {key: item if type(item) in same else plain_copy(item, exact) for key, item in value.items()}
     if kind is list:
         return [item if type(item) in same else plain_copy(item, exact) for item in value]
-    if kind in same:
-        return value
     if kind in _NUMBERS:
         return _Number(value)
     raise NotPlainError

@@ -131,6 +131,7 @@ def _patch(module: ModuleType) -> list[Patch]:
     """
     if not providers.is_any_open():
         return []
+    # By their parameters: a version that calls them otherwise would build real models, without a word.
     for name, expected in _EXPECTED.items():
         got = _shape(getattr(module, name, None))
         if got != expected:
@@ -187,6 +188,7 @@ def _by_position(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def method(self: Any, inputs: Any, config: Any = None, **kwargs: Any) -> Any:
         is_real = isinstance(self, BaseChatModel) and not isinstance(self, BatchesByPosition)
+        # Asked at each call: a batch of before the block, or after it, is LangChain's own.
         is_ours = is_real and (providers.is_any_open() or listener() is not None)
         return (ours if is_ours else original)(self, inputs, config, **kwargs)
 

@@ -124,7 +124,7 @@ class _Patched:
         def undo() -> None:
             if kind.__dict__.get(name) is not value:  # patched after us, with ours inside
                 return
-            if had is None:
+            if had is None:  # it was inherited, and is again
                 delattr(kind, name)
             else:
                 setattr(kind, name, had)
@@ -196,6 +196,7 @@ class Listening(_Patched):
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
+        # What has not ended: a stream that its reader has left, or the call of a thread that still works.
         for call in list(self._living.values()):
             call.leave()
 

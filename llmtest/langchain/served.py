@@ -92,7 +92,7 @@ class Double(Served):
             for number, step in enumerate(script.steps, 1):
                 self._check(step, f"step {number} of {owner.the}")
         except ScriptError:
-            script.waive_steps()
+            script.waive_steps()  # the error is enough: no step of it can be used now
             raise
 
     def _check(self, step: Step, description: str) -> Step:

@@ -616,7 +616,7 @@ def without_frames(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.It
 def _tree(recording: Recording) -> str:
     try:
         return str(recording).rstrip()
-    except Exception as error:  # a report that fails would hide why the test failed
+    except Exception as error:  # pragma: no cover - a fault of ours, whose report would hide why the test failed
         return f"the run tree could not be rendered: {type(error).__name__}: {error}"
 
 

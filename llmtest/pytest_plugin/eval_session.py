@@ -337,9 +337,7 @@ class EvalSession:
 
     def note(self, report: pytest.TestReport) -> None:
         """Take what a report tells of a case."""
-        facts: dict[str, Any] | None = getattr(report, FACTS, None)
-        if facts is None:
-            return
+        facts: dict[str, Any] = getattr(report, FACTS)
         said = facts["head"]
         requirement = Requirement(**said["requirement"])
         head = SetHead(**{**said, "requirement": requirement, "scorers": tuple(said["scorers"])})

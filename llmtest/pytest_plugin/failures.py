@@ -66,7 +66,7 @@ def fold(report: pytest.TestReport, error: BaseException, config: pytest.Config)
     gap = [ReprEntryNative(["\n"])] if isinstance(tracebacks[0].reprentries[0], ReprEntryNative) else []
     for traceback in tracebacks:
         traceback.reprentries = list(_folded(traceback.reprentries, config.invocation_params.dir))
-    if message:
+    if message:  # pragma: no branch - pytest shows no message of some exceptions
         first = tracebacks[0]
         first.reprentries = [ReprEntry(message, None, None, None, "short"), *gap, *first.reprentries]
 
@@ -92,7 +92,7 @@ def set_summary(report: pytest.TestReport, error: BaseException) -> None:
     """Make what lists and files say of a failure the same in each run, and tell groups of exceptions apart."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is None:
-        return
+        return  # pragma: no cover - as another plugin may report
     crash.message = "\n".join(line for line in crash.message.split("\n") if not _TASK.fullmatch(line))
     if isinstance(error, SyntaxError):  # Python says its place first, and what is wrong in the last line
         crash.message = _one_line(error)

@@ -144,7 +144,7 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
 
     attempt, verification = request.node.stash[ATTEMPT], request.config.stash[VERIFICATION]
     if verification is not None and not verification.takes(request.node):
-        pytest.fail(
+        pytest.fail(  # pragma: no cover - a plugin that asks for it by ways of its own
             "--llmtest-verify cannot run this test again, because it asked for `llm_snapshot` in no way that can be foreseen\n"
             "  add the fixture to the arguments of the test",
             pytrace=False,

@@ -9,7 +9,7 @@ import functools
 import os
 from collections.abc import Generator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
@@ -41,106 +41,230 @@ VERIFICATION: Final[pytest.StashKey[Verification | None]] = pytest.StashKey()  #
 PROVIDERS: Final[pytest.StashKey[Providers]] = pytest.StashKey()  # the models of the ini key, for the whole session
 
 
+class _Setting(NamedTuple):
+    """An option of the command line, an ini key, or both: they have one name and one help."""
+
+    name: str
+    help: str
+    option: dict[str, Any] | None = None
+    """What `addoption` is told; None without an option."""
+    ini: dict[str, Any] | None = None
+    """What `addini` is told; None without a key."""
+    more: str = ""
+    """What the help of the option says at its end."""
+    more_of_key: str = ""
+
+    def add(self, group: pytest.OptionGroup, parser: pytest.Parser) -> None:
+        key = f"llmtest_{self.name}"
+        if self.option is not None:
+            and_key = f"; ini: {key}" if self.ini is not None else ""
+            group.addoption(f"--{key.replace('_', '-')}", help=f"{self.help}{and_key}{self.more}", **self.option)
+        if self.ini is not None:
+            parser.addini(key, f"{self.help}{self.more_of_key}", **self.ini)
+
+
+_FLAG: Final = {"type": "bool"}
+_LINES: Final = {"type": "linelist"}  # without a default: pytest makes an empty list for each key, to which lines may be added
+_SETTINGS: Final = (
+    _Setting(
+        "trees",
+        "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none",
+        {"choices": TREES},
+        {"default": "failed"},
+        more_of_key=": failed, all or off",
+    ),
+    _Setting(
+        "frames",
+        "the frames of pytest, LangChain, LangGraph, asyncio and llmtest in the tracebacks of tests that use llmtest: a line "
+        "for each row of them (folded, the default), or all",
+        {"choices": FRAMES},
+        {"default": "folded"},
+    ),
+    _Setting(
+        "snapshot_only",
+        "the kinds of runs that snapshots show, one a line: chain, chat, llm, tool, retriever; by default all",
+        ini=_LINES,
+    ),
+    _Setting(
+        "protocol",
+        "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
+        "is unusual too (strict), what is impossible is a warning (warn), nothing is looked at (off)",
+        {"choices": PROTOCOL},
+        {"default": "error"},
+    ),
+    _Setting(
+        "handler_errors",
+        "errors of callback handlers that LangChain swallows: they fail a test that uses llmtest (error, the default), "
+        "are warnings (warn), or are left alone (off)",
+        {"choices": ERRORS},
+        {"default": "error"},
+    ),
+    _Setting(
+        "handler_errors_everywhere",
+        "look at swallowed errors of handlers in every test, also in those that do not use llmtest",
+        ini=_FLAG,
+    ),
+    _Setting(
+        "verify",
+        "accept a new or changed snapshot only if so many runs of its test agree",
+        {"metavar": "N"},
+        {"default": "1"},
+    ),
+    _Setting(
+        "masks", "what is masked in run trees too, one a line: `NAME = REGULAR EXPRESSION`, or the name of a key", ini=_LINES
+    ),
+    _Setting(
+        "traces",
+        "of which tests the traces are kept, for `llmtest show`: none (off, the default), those that failed, or all",
+        {"choices": TRACES},
+        {"default": "off"},
+    ),
+    _Setting(
+        "html",
+        "write the traces of all tests into one HTML page that opens from disk, llmtest-report.html by default",
+        {"nargs": "?", "const": PAGE, "metavar": "FILE"},
+        {"default": ""},
+        more_of_key=": the path of the page",
+    ),
+    _Setting(
+        "real_models",
+        "a request to a provider that no entry of a mapping answers: it is stopped and fails a test that uses llmtest "
+        "(error, the default), goes out with a warning (warn), or goes out (allow)",
+        {"choices": REAL_MODELS},
+        {"default": "error"},
+    ),
+    _Setting(
+        "real_models_everywhere",
+        "look at requests to providers in every test, also in those that do not use llmtest",
+        ini=_FLAG,
+    ),
+    _Setting(
+        "record",
+        "cassettes of tests: answer from them (none, the default), record those that are missing (once), record what they "
+        "have no step for (new), record all anew (rewrite), or compare with the real models and write nothing (verify)",
+        {"choices": RECORD},
+        {"default": "none"},
+        more=", which does not hold in CI",
+    ),
+    _Setting(
+        "cassettes", "folders or files of tests that have a cassette without the marker llm_cassette, one a line", ini=_LINES
+    ),
+    _Setting(
+        "stale",
+        "a recorded answer that is given to another request than it was recorded for: it fails the test (fail, the default), "
+        "is a warning (warn), or is not told (ignore)",
+        ini={"default": "fail"},
+    ),
+    _Setting("cassette_max_age", "after how many days a cassette is stale", ini={"default": ""}),
+    _Setting(
+        "cassette_prompts",
+        "keep the system prompts in cassettes, so that a change of them is shown line by line",
+        ini=_FLAG,
+    ),
+    _Setting(
+        "live",
+        "tests with llm_eval or llm_cassette ask the real models; without a key they are skipped",
+        {"action": "store_true"},
+    ),
+    _Setting(
+        "eval_plan",
+        "say what the evaluations of the selected tests can show, and what they may cost, and run nothing",
+        {"action": "store_true"},
+    ),
+    _Setting(
+        "resume",
+        "go on with the evaluations of a session that did not come to its end, by default of the last one",
+        {"nargs": "?", "const": "", "metavar": "SESSION"},
+    ),
+    _Setting(
+        "baseline",
+        "compare the evaluations with the results in this file, which `llmtest evals accept` has written; may be repeated",
+        {"action": "append", "default": [], "metavar": "FILE"},
+    ),
+    _Setting(
+        "regressions",
+        "what fails a session if it is worse than its baseline: passes (the default), scores, tokens, cost, seconds",
+        ini={"type": "args", "default": ["passes"]},
+    ),
+    _Setting(
+        "undecided",
+        "what becomes of a session if an evaluation shows neither that its test passes often enough nor that it does not: "
+        "it fails (fail, the default), or passes (pass)",
+        ini={"default": "fail"},
+    ),
+    _Setting("langsmith", "leave tracing to LangSmith on in tests that use llmtest", ini=_FLAG),
+    _Setting(
+        "follow",
+        "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)",
+        ini={"default": "context"},
+    ),
+    _Setting(
+        "otel",
+        "every recording takes the spans of OpenTelemetry of its test too, as record(otel=True) does",
+        ini=_FLAG,
+    ),
+    _Setting(
+        "ci",
+        "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)",
+        {"choices": CI},
+        {"default": "auto"},
+    ),
+    _Setting(
+        "backoff",
+        "what libraries sleep before they try again, in recorded tests: it passes in virtual time (virtual, the default), "
+        "or for real",
+        {"choices": BACKOFF},
+        {"default": "virtual"},
+    ),
+    _Setting(
+        "matrix",
+        "write what came of each fault of the marker llm_faults to this file: a table where it ends in .md, else JSON",
+        {"metavar": "FILE"},
+    ),
+    _Setting(
+        "shuffle",
+        "run each recorded async test once under another order of its tasks than asyncio's, chosen by a seed",
+        {"nargs": "?", "const": "random", "metavar": "SEED"},
+        more="; by default a random one",
+    ),
+    _Setting(
+        "schedule",
+        "run the chosen tests under one schedule, which a failure of llm_interleave or of --llmtest-shuffle has printed",
+        {"metavar": "WORD"},
+    ),
+    _Setting(
+        "invariants",
+        "what must be true of every recording, one a line: repeated tool call, empty search, swallowed error, "
+        "answer cut by length, empty answer",
+        ini=_LINES,
+    ),
+    _Setting(
+        "report",
+        "write a report to this folder, to be uploaded by a job of CI: results, pending snapshots, summary, kept traces",
+        {"metavar": "FOLDER"},
+        {"default": ""},
+    ),
+    _Setting(
+        "failures",
+        "write .llmtest/failures.md after a session with failures, if its tests use llmtest",
+        ini={"type": "bool", "default": True},
+    ),
+    _Setting(
+        "providers",
+        "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`",
+        ini=_LINES,
+    ),
+    _Setting(
+        "rules", "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules", ini=_LINES
+    ),
+)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("llmtest", "llmtest: tests of programs built on language models")
-    which = "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none"
-    group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
-    parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
-    frames = (
-        "the frames of pytest, LangChain, LangGraph, asyncio and llmtest in the tracebacks of tests that use llmtest: a line "
-    )
-    frames += "for each row of them (folded, the default), or all"
-    group.addoption("--llmtest-frames", choices=FRAMES, help=f"{frames}; ini: llmtest_frames")
-    parser.addini("llmtest_frames", frames, default="folded")
-    kinds = "the kinds of runs that snapshots show, one a line: chain, chat, llm, tool, retriever; by default all"
-    parser.addini("llmtest_snapshot_only", kinds, type="linelist", default=[])
-    protocol = (
-        "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
-    )
-    protocol += "is unusual too (strict), what is impossible is a warning (warn), nothing is looked at (off)"
-    group.addoption("--llmtest-protocol", choices=PROTOCOL, help=f"{protocol}; ini: llmtest_protocol")
-    parser.addini("llmtest_protocol", protocol, default="error")
-    swallowed = "errors of callback handlers that LangChain swallows: they fail a test that uses llmtest (error, the default), "
-    swallowed += "are warnings (warn), or are left alone (off)"
-    group.addoption("--llmtest-handler-errors", choices=ERRORS, help=f"{swallowed}; ini: llmtest_handler_errors")
-    parser.addini("llmtest_handler_errors", swallowed, default="error")
-    everywhere = "look at swallowed errors of handlers in every test, also in those that do not use llmtest"
-    parser.addini("llmtest_handler_errors_everywhere", everywhere, type="bool", default=False)
-    runs = "accept a new or changed snapshot only if so many runs of its test agree"
-    group.addoption("--llmtest-verify", metavar="N", help=f"{runs}; ini: llmtest_verify")
-    parser.addini("llmtest_verify", runs, default="1")
-    rules = "what is masked in run trees too, one a line: `NAME = REGULAR EXPRESSION`, or the name of a key"
-    parser.addini("llmtest_masks", rules, type="linelist", default=[])
-    traces = "of which tests the traces are kept, for `llmtest show`: none (off, the default), those that failed, or all"
-    group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
-    parser.addini("llmtest_traces", traces, default="off")
-    page = "write the traces of all tests into one HTML page that opens from disk, llmtest-report.html by default"
-    group.addoption("--llmtest-html", nargs="?", const=PAGE, metavar="FILE", help=f"{page}; ini: llmtest_html")
-    parser.addini("llmtest_html", f"{page}: the path of the page", default="")
-    real = "a request to a provider that no entry of a mapping answers: it is stopped and fails a test that uses llmtest "
-    real += "(error, the default), goes out with a warning (warn), or goes out (allow)"
-    group.addoption("--llmtest-real-models", choices=REAL_MODELS, help=f"{real}; ini: llmtest_real_models")
-    parser.addini("llmtest_real_models", real, default="error")
-    everywhere = "look at requests to providers in every test, also in those that do not use llmtest"
-    parser.addini("llmtest_real_models_everywhere", everywhere, type="bool", default=False)
-    record = "cassettes of tests: answer from them (none, the default), record those that are missing (once), record what they "
-    record += "have no step for (new), record all anew (rewrite), or compare with the real models and write nothing (verify)"
-    group.addoption("--llmtest-record", choices=RECORD, help=f"{record}; ini: llmtest_record, which does not hold in CI")
-    parser.addini("llmtest_record", record, default="none")
-    folders = "folders or files of tests that have a cassette without the marker llm_cassette, one a line"
-    parser.addini("llmtest_cassettes", folders, type="linelist", default=[])
-    stale = "a recorded answer that is given to another request than it was recorded for: it fails the test (fail, the default), "
-    stale += "is a warning (warn), or is not told (ignore)"
-    parser.addini("llmtest_stale", stale, default="fail")
-    parser.addini("llmtest_cassette_max_age", "after how many days a cassette is stale", default="")
-    prompts = "keep the system prompts in cassettes, so that a change of them is shown line by line"
-    parser.addini("llmtest_cassette_prompts", prompts, type="bool", default=False)
-    live = "tests with llm_eval or llm_cassette ask the real models; without a key they are skipped"
-    group.addoption("--llmtest-live", action="store_true", help=live)
-    plan = "say what the evaluations of the selected tests can show, and what they may cost, and run nothing"
-    group.addoption("--llmtest-eval-plan", action="store_true", help=plan)
-    resume = "go on with the evaluations of a session that did not come to its end, by default of the last one"
-    group.addoption("--llmtest-resume", nargs="?", const="", metavar="SESSION", help=resume)
-    baseline = "compare the evaluations with the results in this file, which `llmtest evals accept` has written; may be repeated"
-    group.addoption("--llmtest-baseline", action="append", default=[], metavar="FILE", help=baseline)
-    worse = "what fails a session if it is worse than its baseline: passes (the default), scores, tokens, cost, seconds"
-    parser.addini("llmtest_regressions", worse, type="args", default=["passes"])
-    undecided = (
-        "what becomes of a session if an evaluation shows neither that its test passes often enough nor that it does not: "
-    )
-    undecided += "it fails (fail, the default), or passes (pass)"
-    parser.addini("llmtest_undecided", undecided, default="fail")
-    parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
-    follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
-    parser.addini("llmtest_follow", follow, default="context")
-    otel = "every recording takes the spans of OpenTelemetry of its test too, as record(otel=True) does"
-    parser.addini("llmtest_otel", otel, type="bool", default=False)
-    ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
-    group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
-    parser.addini("llmtest_ci", ci, default="auto")
-    backoff = "what libraries sleep before they try again, in recorded tests: it passes in virtual time (virtual, the default), "
-    backoff += "or for real"
-    group.addoption("--llmtest-backoff", choices=BACKOFF, help=f"{backoff}; ini: llmtest_backoff")
-    parser.addini("llmtest_backoff", backoff, default="virtual")
-    matrix = "write what came of each fault of the marker llm_faults to this file: a table where it ends in .md, else JSON"
-    group.addoption("--llmtest-matrix", metavar="FILE", help=matrix)
-    shuffle = "run each recorded async test once under another order of its tasks than asyncio's, chosen by a seed"
-    group.addoption("--llmtest-shuffle", nargs="?", const="random", metavar="SEED", help=f"{shuffle}; by default a random one")
-    schedule = "run the chosen tests under one schedule, which a failure of llm_interleave or of --llmtest-shuffle has printed"
-    group.addoption("--llmtest-schedule", metavar="WORD", help=schedule)
-    invariants = "what must be true of every recording, one a line: repeated tool call, empty search, swallowed error, "
-    invariants += "answer cut by length, empty answer"
-    parser.addini("llmtest_invariants", invariants, type="linelist", default=[])
-    report = "write a report to this folder, to be uploaded by a job of CI: results, pending snapshots, summary, kept traces"
-    group.addoption("--llmtest-report", metavar="FOLDER", help=f"{report}; ini: llmtest_report")
-    parser.addini("llmtest_report", report, default="")
-    failures = "write .llmtest/failures.md after a session with failures, if its tests use llmtest"
-    parser.addini("llmtest_failures", failures, type="bool", default=True)
-    scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
-    parser.addini("llmtest_providers", scripts, type="linelist", default=[])
+    for setting in _SETTINGS:
+        setting.add(group, parser)
     _add_coverage_options(group, parser)
-    rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
-    parser.addini("llmtest_rules", rules, type="linelist", default=[])
 
 
 def _add_coverage_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None:

@@ -46,7 +46,7 @@ class PassedTests:
         self._is_red = bool(session.testsfailed) or exitstatus not in _GREEN
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[_SENT] = self._files
-        elif syrupy is not None:
+        elif syrupy is not None:  # pragma: no branch - else the command line says `-p no:syrupy`
             if is_partial(session):
                 session.config.option.no_cleanup = True
                 syrupy.remove_unused_snapshots = lambda **_: None
@@ -77,7 +77,7 @@ class _WithoutAdvice:
     def __init__(self, report: Any) -> None:
         self._report = report
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # pragma: no cover - which attributes syrupy reads differs by its version
         return getattr(self._report, name)
 
     @property
@@ -98,7 +98,7 @@ def _leave_alone(syrupy: Any, folders: set[Path]) -> None:
     compared = {result.snapshot_location for assertion in ours for result in assertion.executions.values()}
     for assertion in ours:
         assertion.extension.left_alone, assertion.extension.compared = folders, compared
-    if hasattr(syrupy, "_merge_worker_reports"):  # syrupy 7 decides for all workers together
+    if hasattr(syrupy, "_merge_worker_reports"):  # pragma: no branch - syrupy 7 decides for all workers together
         syrupy._merge_worker_reports = partial(_merge, syrupy, syrupy._merge_worker_reports, folders)
 
 

@@ -109,7 +109,7 @@ class Verification:
             if not values or mismatch.source is None:
                 continue
             text = mismatch.source.show(values)
-            if first.held is not None:
+            if first.held is not None:  # pragma: no branch - else syrupy itself holds nothing back
                 first.held.replace(mismatch.snapshot, text)
             if mismatch in first.mismatches:
                 pending_folder(item.config).keep(replace(mismatch, received=text))

@@ -100,12 +100,8 @@ class Answering(ABC):
             raise
 
     async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
-        try:
-            for gate in gates:
-                await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
-        except ScriptError as error:
-            self._report_mistake(error)
-            raise
+        for gate in gates:
+            await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
 
     def _injected(self, request: Request) -> Step | None:
         """Return the step of a campaign for `request`, if it has one."""

@@ -385,7 +385,7 @@ def _changed_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[
             yield "", begin + 1, end
         elif tag == "insert":
             yield "new ", begin + 1, end
-        elif tag == "delete":
+        else:
             yield "gone ", start + 1, stop
 
 

@@ -12,6 +12,7 @@ import math
 import re
 import struct
 import textwrap
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -470,11 +471,9 @@ def _vector(vector: Sequence[float]) -> str:
     """Return a short vector as its numbers, a long one as base64 of its floats: of 4 bytes if these are exact."""
     if len(vector) <= MAX_NUMBERS:
         return flow([float(number) for number in vector])
-    packed = struct.pack(f"<{len(vector)}f", *vector)
-    kind = "f4"
-    if list(struct.unpack(f"<{len(vector)}f", packed)) != list(vector):
-        packed, kind = struct.pack(f"<{len(vector)}d", *vector), "f8"
-    return f'"{kind}:{base64.b64encode(packed).decode()}"'
+    is_exact = list(array("f", vector)) == list(vector)  # `struct` would refuse numbers that are too large for 4 bytes
+    packed = struct.pack(f"<{len(vector)}{'f' if is_exact else 'd'}", *vector)
+    return f'"{"f4" if is_exact else "f8"}:{base64.b64encode(packed).decode()}"'
 
 
 MAX_NUMBERS: Final = 8

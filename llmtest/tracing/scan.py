@@ -292,12 +292,7 @@ def _in_secrets(text: str) -> Iterator[Found]:
 
 
 def _in_json(text: str) -> Iterator[tuple[str, str]]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        yield from _in_text(text)
-        return
-    todo: list[tuple[str, Any]] = [("", value)]
+    todo: list[tuple[str, Any]] = [("", json.loads(text))]
     while todo:
         key, item = todo.pop()
         if isinstance(item, Mapping):

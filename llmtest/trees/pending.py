@@ -100,6 +100,12 @@ def harm(expected: str, received: str) -> Damage | None:
     return damage(expected, tree=damage(received) is None)
 
 
+def _without_about(text: str) -> str:
+    """Return what is in a pending file: its text without the lines about it, the second and the third."""
+    header, *_, received = f"{text}\n\n\n".split("\n", 3)
+    return f"{header}\n{received.removesuffix(chr(10) * 3)}"
+
+
 def read_about(text: str) -> tuple[str, str] | None:
     """Return the test in the text of a pending file, and what the file would become; None if it is no pending file.
 
@@ -407,24 +413,30 @@ class Folder:
     def _read(self, path: Path) -> Pending:
         if path.suffix == CASSETTE_ENDING:
             return self._read_cassette(path)
-        header, test, snapshot, *rest = ((read_text(path) or "") + "\n\n\n").split("\n", 3)
-        if header != HEADER or not test.startswith(_TEST) or not snapshot.startswith(_SNAPSHOT):
-            raise PendingError(f"{shown(path, self.root)} is no pending snapshot; delete it")
-        target = self.root / json.loads(snapshot.removeprefix(_SNAPSHOT))
+        text = read_text(path) or ""
+        test, snapshot = self._about(path, text, HEADER, "snapshot")
+        target = self.root / snapshot
         if not target.resolve().is_relative_to(self.root.resolve()) or target.suffix not in (ENDING, OLD_ENDING):
             raise PendingError(f"{shown(path, self.root)} names the snapshot {target}, which is not in {self.root}; delete it")
-        received = f"{HEADER}\n{rest[0].removesuffix(chr(10) * 3)}"
-        return Pending(path, json.loads(test.removeprefix(_TEST)), target.with_suffix(ENDING), received)
+        return Pending(path, test, target.with_suffix(ENDING), _without_about(text))
 
     def _read_cassette(self, path: Path) -> PendingCassette:
-        header, test, cassette, *rest = (path.read_text("utf-8") + "\n\n\n").split("\n", 3)
-        if not header.startswith("# llmtest script") or not test.startswith(_TEST) or not cassette.startswith(_CASSETTE):
-            raise PendingError(f"{shown(path, self.root)} is no pending cassette; delete it")
-        target = self.root / json.loads(cassette.removeprefix(_CASSETTE))
+        text = path.read_text("utf-8")
+        test, cassette = self._about(path, text, "# llmtest script", "cassette")
+        target = self.root / cassette
         if not target.resolve().is_relative_to(self.root.resolve()) or target.suffix != CASSETTE_ENDING:
             raise PendingError(f"{shown(path, self.root)} names the cassette {target}, which is not in {self.root}; delete it")
-        received = f"{header}\n{rest[0].removesuffix(chr(10) * 3)}"
-        return PendingCassette(path, json.loads(test.removeprefix(_TEST)), target, received)
+        return PendingCassette(path, test, target, _without_about(text))
+
+    def _about(self, path: Path, text: str, header: str, what: str) -> tuple[str, str]:
+        """Return the test that a pending file names, and its target."""
+        try:
+            about = read_about(text) if text.startswith(header) else None
+        except ValueError:
+            about = None
+        if about is None:
+            raise PendingError(f"{shown(path, self.root)} is no pending {what}; delete it")
+        return about
 
     def named(self, name: str, among: Sequence[Pending] | None = None) -> list[Pending]:
         """Return the pending snapshots of a test, a file or a folder: by node id or the end of it, or by the path of a file.

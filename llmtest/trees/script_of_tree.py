@@ -223,7 +223,7 @@ class _Reader:
 
     def refused(self, shown: str, line: int) -> ScriptError:
         text = f"the model said something that a snapshot shows as `{clip(shown, 60)}`, so that it is not known"
-        return _wrong(self._path, line, text, _USE_TRACE)
+        return _wrong(self._path, line, text if shown else "the line ends within what the model said", _USE_TRACE)
 
     def text_of(self, label: str, line: int) -> str:
         """Return the text of several lines that a label stands for."""

@@ -41,8 +41,7 @@ class Undo:
             _copy(one.path, self._path / f"{number}.pending{one.path.suffix}")
             names = {"test": one.test, "snapshot": one.snapshot, "before": before if kept else None, "pending": one.path}
             entries.append({name: shown(path, self._root) if isinstance(path, Path) else path for name, path in names.items()})
-        if entries:
-            write_text(self._path / _INDEX, json.dumps(entries, indent=1))
+        write_text(self._path / _INDEX, json.dumps(entries, indent=1))
 
     def forget(self) -> None:
         """Keep nothing: there is no accept to undo."""

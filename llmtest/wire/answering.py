@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 
 from llmtest.capture import membership
@@ -175,7 +175,7 @@ class WrittenStream:
             else:
                 self.model.hold(piece, self.request)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
         for piece in self._pieces():
             if isinstance(piece, bytes):
                 yield piece

@@ -204,6 +204,12 @@ class Api(Endpoint[ModelCall]):
             )
 
 
+def refuse_calls(reply: Reply, api: str, remedy: str) -> None:
+    """Raise `ScriptError` if a reply calls a tool: a text model has no tools."""
+    if reply.calls:
+        raise ScriptError(f"the script calls the tool `{reply.calls[0].tool}`, but the program asks {api} for a text\n  {remedy}")
+
+
 def server_sent(event: Mapping[str, object], name: str | None = None) -> bytes:
     """Return one server-sent event with `event` as its JSON."""
     said = b"data: " + json.dumps(event).encode() + b"\n\n"  # in ASCII: half a surrogate pair arrives as it was said

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from llmtest.errors import ScriptError
 from llmtest.events.words import Message, Usage
 from llmtest.scripts.step_types import Part, Reply, Text
 from llmtest.wire import openai
@@ -20,6 +19,7 @@ from llmtest.wire.api import (
     fresh_id,
     item_of,
     optional_item,
+    refuse_calls,
     texts,
 )
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
@@ -106,11 +106,7 @@ class Completions(Api):
 
     def check(self, reply: Reply, params: Mapping[str, object]) -> None:
         super().check(reply, params)
-        if reply.calls:
-            raise ScriptError(
-                f"the script calls the tool `{reply.calls[0].tool}`, but the program asks OpenAI's completions for a text\n"
-                "  only chat models have tool calls"
-            )
+        refuse_calls(reply, "OpenAI's completions", "only chat models have tool calls")
 
     def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
         return read_with(TextReader(asked), self, answer)

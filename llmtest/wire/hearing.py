@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -95,22 +95,22 @@ class HeardStream:
         self.heard, self.stream = heard, stream
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
+        with self._ending():
             for piece in self.stream:
                 self.heard.add(piece)
                 yield piece
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self.heard.end(error)
-            raise
-        self.heard.end()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        with self._ending():
             async for piece in self.stream:
                 self.heard.add(piece)
                 yield piece
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Note the end of the body, or what broke it. A reader that leaves closes the body, which notes that."""
+        try:
+            yield
         except GeneratorExit:
             raise
         except BaseException as error:

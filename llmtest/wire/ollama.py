@@ -23,6 +23,7 @@ from llmtest.wire.api import (
     item_of,
     objects,
     optional_item,
+    refuse_calls,
     schemas,
     texts,
     tool_call,
@@ -214,11 +215,7 @@ class Generate(Api):
 
     def check(self, reply: Reply, params: Mapping[str, object]) -> None:
         super().check(reply, params)
-        if reply.calls:
-            raise ScriptError(
-                f"the script calls the tool `{reply.calls[0].tool}`, but the program asks Ollama's /api/generate for a text\n"
-                "  only /api/chat, as ChatOllama asks it, has tool calls"
-            )
+        refuse_calls(reply, "Ollama's /api/generate", "only /api/chat, as ChatOllama asks it, has tool calls")
 
     def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
         return read_with(GenerateReader(asked), self, answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
@@ -284,8 +285,9 @@ class CompletionReader(Reader):
         if reason:
             self.stop_reason, self.is_at_end = reason, True
 
+    @abstractmethod
     def _choice(self, choice: Body) -> None:
-        raise NotImplementedError
+        """Read a choice of the answer, or of a chunk of it."""
 
 
 class ChatReader(CompletionReader):

@@ -142,8 +142,6 @@ class Providers:
 
     def end_of_test(self) -> list[Violation]:
         """Leave the block if the test that entered it has not. It would script the models of the tests that follow."""
-        if self not in _open:
-            return []
         self.__exit__()
         return [Violation(LEFT_OPEN, f"a scripted_providers() block was left open by the test\n  {USE_WITH}")]
 

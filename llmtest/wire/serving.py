@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -426,7 +426,7 @@ class _Paced(WrittenStream):
         super().__init__(stream.writer, stream.model, stream.request)
         self.latency = latency
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
         loop = asyncio.get_running_loop()
         began = loop.time() - self.latency.ttft_s  # which is over
         async for piece in super().__aiter__():

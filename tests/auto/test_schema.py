@@ -372,11 +372,25 @@ def _wild(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return chosen.flatmap(lambda keys: st.fixed_dictionaries({key: every[key] for key in keys}))
 
 
-@given(st.recursive(SIMPLE, _wild, max_leaves=6).filter(lambda schema: isinstance(schema, dict)))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SENSELESS = st.recursive(SIMPLE, _wild, max_leaves=6).filter(lambda schema: isinstance(schema, dict))
+
+
+@given(SENSELESS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example({"minProperties": 1, "propertyNames": {"type": "integer"}})
 @example({"oneOf": [{"$ref": "#"}, {"multipleOf": 0.3}]})
 def test_a_senseless_schema_gives_a_value_that_fits_or_an_error_of_ours(schema: dict[str, Any]) -> None:
+    check_senseless(schema)
+
+
+@pytest.mark.soak
+@given(SENSELESS)
+@settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_many_senseless_schemas_do(schema: dict[str, Any]) -> None:
+    check_senseless(schema)
+
+
+def check_senseless(schema: dict[str, Any]) -> None:
     whole = {**schema, "$defs": DEFS}
 
     try:

@@ -243,6 +243,24 @@ def test_a_decorated_function_is_recorded_in_each_call_and_nowhere_else(block: A
     assert (calls(caught), listed(), ask.__name__, ask.__doc__) == (3, 0, "ask", "Asks.")
 
 
+def test_a_block_in_a_task_misses_the_work_of_a_thread_that_was_there_before() -> None:
+    """Nothing tells for which task the thread works, and the call of another program would be told rather than lost."""
+
+    async def ask(pool: ThreadPoolExecutor) -> Recording:
+        with record() as caught:
+            await asyncio.wrap_future(pool.submit(MODEL.invoke, "hi"))
+        return caught
+
+    async def main(pool: ThreadPoolExecutor) -> Recording:
+        return await asyncio.create_task(ask(pool))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        caught = asyncio.run(main(pool))
+
+    assert (calls(caught), [call.cause for call in caught.unseen_calls]) == (0, ["no context"])
+
+
 @each_block
 def test_a_decorated_function_may_raise_call_itself_and_be_a_method(block: Any) -> None:
     caught = block()

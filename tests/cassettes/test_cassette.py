@@ -263,6 +263,28 @@ def test_vectors_are_the_same_again(tmp_path: Path) -> None:
     assert again == live
 
 
+def test_new_asks_the_real_model_for_texts_without_a_vector_only(tmp_path: Path) -> None:
+    def embed(mode: Mode, text: str) -> tuple[list[float], int]:
+        with (
+            scripted_server({"openai:text-embedding-3-small": ScriptedEmbeddings()}) as server,
+            taping(tmp_path / "x.yaml", mode) as cassette,
+        ):
+            model = OpenAIEmbeddings(
+                model="text-embedding-3-small",
+                check_embedding_ctx_length=False,
+                base_url=server.base_url("openai"),
+                api_key=server.token,
+            )
+            vector = model.embed_query(text)
+        return vector, cassette.save().calls
+
+    cat, _ = embed("once", "cat")
+
+    assert embed("new", "cat") == (cat, 0)
+    assert embed("new", "dog")[1] == 1
+    assert list(Cassette(tmp_path / "x.yaml", TEST).embeddings["openai:text-embedding-3-small"].vectors) == ["cat", "dog"]
+
+
 # -- modes
 
 
@@ -392,6 +414,58 @@ def test_a_cassette_is_as_short_as_what_was_said(tmp_path: Path) -> None:
     assert len(lines) <= 25
     assert lines[0] == "# llmtest script v2"
     assert lines[1] == 'test: "test_it.py::test_it"'
+
+
+def problem_of(act: Callable[[], object], folder: Path) -> str:
+    with pytest.raises(CassetteError) as caught:
+        act()
+    return re.sub(r"\.x\.\w+\.part", ".x.part", str(caught.value).replace(str(folder), "..."))
+
+
+def test_what_keeps_a_cassette_from_being_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(file: Path) -> str:
+        return problem_of(lambda: tape(file, "openai", lambda model: model.invoke("hi"), ["first"]), tmp_path)
+
+    (tmp_path / "a file").touch()
+    (tmp_path / "x.yaml" / "full").mkdir(parents=True)
+
+    assert save(tmp_path / "a file" / "x.yaml") == (
+        "the cassette .../a file/x.yaml cannot be written: [Errno 17] File exists: '.../a file'"
+    )
+    assert save(tmp_path / "x.yaml") == (
+        "the cassette .../x.yaml cannot be written: [Errno 21] Is a directory: '.../.x.part' -> '.../x.yaml'"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a file", "x.yaml"]
+    monkeypatch.setattr("llmtest.scripts.yaml_emit.MAX_CHARACTERS", 50)
+    assert save(tmp_path / "large.yaml").startswith("the cassette .../large.yaml cannot be written: the file would have ")
+
+
+def test_a_cassette_that_cannot_be_deleted_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    tape(file, "openai", lambda model: model.invoke("hi"), ["first"])
+    cassette = Cassette(file, TEST)
+    file.unlink()
+    file.mkdir()
+
+    assert problem_of(cassette.trim, tmp_path) == (
+        "the cassette .../x.yaml cannot be deleted: [Errno 21] Is a directory: '.../x.yaml'"
+    )
+    cassette.scripts["openai:gpt-5"].waive_steps()
+
+
+def test_a_class_of_models_without_steps_names_the_nearest_and_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    tape(file, "openai", lambda model: model.invoke("hi"), ["first"])
+    cassette = Cassette(file, TEST, command=COMMAND)
+
+    with expect_violation("unmapped model"), pytest.raises(ViolationError) as caught:
+        cassette.script_of("openai:gpt-6")
+
+    assert str(caught.value).replace(str(tmp_path), "...") == (
+        ".../x.yaml: there are no steps of `openai:gpt-6`; did you mean `openai:gpt-5`?\n"
+        "  record it: pytest test_it.py::test_it --llmtest-record=new"
+    )
+    cassette.script_of("openai:gpt-5").waive_steps()
 
 
 def test_a_missing_cassette_names_the_command_and_the_nearest_file(tmp_path: Path) -> None:

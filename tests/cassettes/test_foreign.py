@@ -100,6 +100,18 @@ def test_bodies_that_are_still_compressed_are_decoded(monkeypatch: pytest.Monkey
     assert others == []
 
 
+def test_a_body_that_is_not_brotli_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Error(Exception):
+        """As the package has it."""
+
+    def decompress(body: bytes) -> bytes:
+        raise Error("failed")
+
+    monkeypatch.setitem(sys.modules, "brotli", SimpleNamespace(decompress=decompress, error=Error))
+
+    assert answered(b"\x00\xff", "br", tmp_path) == [r"the body is encoded with br; got bytes that are not: b'\x00\xff'"]
+
+
 def test_a_body_in_brotli_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "brotli", None)
 
@@ -326,6 +338,7 @@ def test_a_request_that_no_api_takes_is_told(tmp_path: Path) -> None:
         ),
         ("c.json", '{\n"a": }', "c.json:2: not JSON: Expecting value"),
         ("c.toml", "a = ", "c.toml: not TOML: Invalid value (at end of document)"),
+        ("c.toml", "a = " + "[" * 100_000, "c.toml: the file is nested too deeply"),
         ("c.json", '{"a":' * 100_000, "c.json: the file is nested too deeply"),
         ("c.yaml", "a: " + "[" * 200, "c.yaml:1: the file nests deeper than 100 levels"),
         ("c.yaml", "interactions:\n- 1\n", "c.yaml:2: an interaction is a mapping with `request` and `response`; got 1"),
@@ -368,6 +381,11 @@ def test_a_request_that_no_api_takes_is_told(tmp_path: Path) -> None:
             REQUEST + "    status: 200\n    body: !!python/object/apply:os.system [ls]\n",
             "c.yaml:9: the YAML tag `!!python/object/apply:os.system` is none that vcrpy or cassetter writes,"
             " and it may name code",
+        ),
+        (
+            "c.yaml",
+            REQUEST + f"    status: {'9' * 301}\n",
+            f"c.yaml:8: a value with the tag `!!int` cannot be read: '{'9' * 76}...",
         ),
         (
             "c.yaml",

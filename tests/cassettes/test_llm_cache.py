@@ -171,6 +171,15 @@ def test_several_answers_to_one_prompt_are_one_call(kept: Rows) -> None:
     assert [answer.text for answer in found.answers] == ["a", "b"]
 
 
+def test_a_call_without_a_name_is_left_out(kept: Rows) -> None:
+    calls = [{"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}]
+    asked = dumps([AIMessage("", tool_calls=calls), HumanMessage("hi")]).replace('"name": "f"', '"name": null')
+
+    (found,) = read_cache(kept((asked, "m", 0, "Hello")))
+
+    assert [(message.role, message.tool_calls) for message in found.messages] == [("ai", ()), ("human", ())]
+
+
 def test_a_row_of_a_first_cache_is_the_text_itself(kept: Rows) -> None:
     assert read_cache(kept(("hi", "m", 0, "Hello there")))[0].answers == (Reply((text("Hello there"),), False),)
 

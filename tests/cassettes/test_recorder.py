@@ -107,6 +107,37 @@ def test_an_answer_that_cannot_be_read_is_told_with_its_url() -> None:
     assert lines[-1] == "  url  https://api.openai.com/v1/chat/completions"
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "kept"),
+    [
+        (200, b'{"data": [{"embedding": [0.5], "index": 0}]}', {"openai:e": {"cat": [0.5]}}),
+        (429, b"slow down", {}),
+    ],
+    ids=["vectors", "an error"],
+)
+def test_vectors_of_an_answer_are_kept_and_of_an_error_there_are_none(status: int, body: bytes, kept: Any) -> None:
+    assert embedded(status, body).vectors() == kept
+
+
+def test_vectors_that_cannot_be_read_are_told_with_their_url() -> None:
+    with pytest.raises(CassetteError) as caught:
+        embedded(200, b"<html>").vectors()
+
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "the answer of `openai:e` cannot be recorded, because it cannot be read"
+    assert lines[-1] == "  url  https://api.openai.com/v1/embeddings"
+
+
+def embedded(status: int, body: bytes) -> Recorder:
+    recorder = Recorder()
+    request = HttpRequest("POST", "https://api.openai.com/v1/embeddings", {})
+    api = api_of("embeddings.OpenAI")
+    one = Heard("openai:e", api, api.read(request, {"model": "e", "input": "cat"}), request, NOWHERE)
+    recorder.hear(one)
+    one.take(status, {"Content-Type": "application/json"}, body)
+    return recorder
+
+
 def test_what_no_step_says_is_a_note() -> None:
     recorder = Recorder()
     body = BODY.replace(b'"index": 0', b'"index": 0, "logprobs": {"content": [1]}')

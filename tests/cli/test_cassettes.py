@@ -49,6 +49,20 @@ def test_the_cassettes_of_the_project(capsys: pytest.CaptureFixture[str]) -> Non
     assert (told["test"], told["age_days"], told["stale"]) == ("test_it.py::test_b", 30, True)
 
 
+def test_without_a_configuration_file_the_nearest_cache_above_tells_what_is_stale(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("pytest.ini").unlink()
+    write("test_b", 30)
+    stale = folder / ".pytest_cache" / "v" / "llmtest" / "stale"
+    stale.parent.mkdir(parents=True)
+    stale.write_text(json.dumps({"tests/cassettes/test_it/test_b.yaml": True}))
+    monkeypatch.chdir("tests")
+
+    assert commands.main(["cassettes", "--json"]) == 0
+    assert [told["stale"] for told in json.loads(capsys.readouterr().out)] == [True]
+
+
 def test_no_cassettes(capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(["cassettes"]) == 0
     assert capsys.readouterr().out == (

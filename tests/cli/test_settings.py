@@ -68,6 +68,13 @@ def test_the_masks_of_a_project_hold_in_the_block(tmp_path: Path) -> None:
     assert table().hide({"user_pin": 1234}) == {"user_pin": 1234}
 
 
+@pytest.mark.parametrize("text", ["tool = 5\n", "[tool]\npytest = 5\n", "[project]\nname = 'x'\n"])
+def test_a_file_of_toml_without_a_table_for_pytest_does_not_count(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+
+    assert read_settings(tmp_path).file is None
+
+
 def test_a_file_that_cannot_be_read_and_a_line_that_is_no_rule(tmp_path: Path) -> None:
     file = tmp_path / "pytest.ini"
     file.write_text("[pytest]\nllmtest_masks = a b c\n")

@@ -100,6 +100,27 @@ def test_spans_come_from_a_pipe(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "1 traces\n"
 
 
+def test_json_lines_come_from_a_pipe(tmp_path, monkeypatch, capsys):
+    import io
+    import os
+    import sys
+
+    from llmtest.tracing.store import Store
+
+    with record() as recording:
+        ScriptedChatModel("Hello").invoke("hi")
+    with Store(tmp_path / "a.sqlite") as store:
+        store.keep("s", [recording])
+    assert commands.main(["export", "--store", str(tmp_path / "a.sqlite")]) == 0
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        pipe.write(capsys.readouterr().out)
+    with io.TextIOWrapper(os.fdopen(reading, "rb")) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert commands.main(["import", "--store", str(tmp_path / "b.sqlite"), "-"]) == 0
+    assert capsys.readouterr().err == "1 traces\n"
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [

@@ -11,7 +11,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -123,6 +123,44 @@ def test_of_those_that_a_failed_gather_waited_for_only_the_one_that_failed_is_ov
     played(main)
 
     assert [lane.joined is not None for lane in slow] == [True, False]
+
+
+def test_a_task_of_a_gather_that_was_spawned_before_other_work_is_beside_that() -> None:
+    async def late() -> Lane:
+        await asyncio.sleep(0)
+        return await leaf()
+
+    async def main() -> tuple[Lane, Lane]:
+        first = asyncio.create_task(late())
+        lanes.tick()
+        second = asyncio.create_task(leaf())
+        await asyncio.gather(first, second)
+        return first.result(), second.result()
+
+    first, second = played(main)
+
+    assert first.parent is second.parent
+    assert (first.joined, second.joined is None) == (None, False)
+
+
+def test_a_callback_that_reads_the_result_of_a_thread_has_not_waited_for_the_task() -> None:
+    """It runs in the context of the task, and beside it."""
+
+    found: list[Lane] = []
+
+    async def main() -> Lane:
+        lanes.tick()
+        context = contextvars.copy_context()
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(context.run, lambda: found.append(lanes.tick()[0]))
+            while not done.done():
+                await asyncio.sleep(0)
+            asyncio.get_running_loop().call_soon(lambda: done.result())
+            await asyncio.sleep(0)
+        return found[0]
+
+    lanes.watch_waits()
+    assert played(main).joined is None
 
 
 def test_a_thread_with_a_copied_context_is_of_known_origin_and_of_unknown_end() -> None:

@@ -46,6 +46,12 @@ def test_an_empty_text_has_no_node() -> None:
             ("2 | b: [", "while parsing a flow node, which begins in line 2"),
         ),
         ("a\n\x01", 2, "not YAML: the character U+0001 can stand only as an escape in double quotes", ()),
+        (
+            "a: &x 1\nb: &x 2",
+            2,
+            "not YAML: second occurrence",
+            ("2 | b: &x 2", "found duplicate anchor 'x'; first occurrence, which begins in line 1"),
+        ),
         ("[" * (MAX_NESTING + 1), 1, "the file nests deeper than 100 levels", ()),
     ],
 )

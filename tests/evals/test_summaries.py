@@ -40,6 +40,15 @@ def test_a_summary_in_words(tmp_path: Path) -> None:
     ]
 
 
+def test_a_set_without_a_run_has_spent_nothing(tmp_path: Path) -> None:
+    assert list(summary(tmp_path, {}, of=["a"], repeats=10).lines()) == [
+        f"{TEST} · letters",
+        "  undecided: 0 of 0 passed, so the pass rate is from 0 % to 100 % (95 % confidence); 90 % is required",
+        "    36 repeats would decide, if all of them pass",
+        "  cases    1 without a run",
+    ]
+
+
 def test_the_first_failure_of_a_case_says_why(tmp_path: Path) -> None:
     crashed = summary(tmp_path / "a", {"a": [False]}, error=RunError("TimeoutError", "too slow"), scores={}, seconds=0.5)
     scored = summary(tmp_path / "b", {"a": [True, False], "b": [True, True]}, repeats=10, of=["a", "b", "c"])

@@ -609,6 +609,14 @@ def test_while_answers_are_recorded_a_tool_runs_where_it_has_none() -> None:
     assert [answer.gives for given in tool_answers(recording.runs).values() for answer in given] == [*said, looked, owned]
 
 
+def test_tools_that_are_not_named_run_in_async_code_too() -> None:
+    with recorded_tools({"refund": [ToolAnswer(FrozenDict(order="A"), "recorded")]}, ["refund"]):
+        said = refund.invoke({"order": "A"}), asyncio.run(look_up.ainvoke({"q": "x"}))
+
+    assert said == ("recorded", {"q": "x", "hits": [1, 2.5, None]})
+    assert ran == ["look_up"]
+
+
 def test_a_masked_argument_matches_its_secret() -> None:
     with recorded_tools({"own": [ToolAnswer(FrozenDict(a=1, b="<mask:secret>"), "recorded")]}):
         assert Own().invoke({"a": 1, "b": "sk-proj-abcdefghijklmnop1234567890abcdef"}) == "recorded"

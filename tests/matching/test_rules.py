@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import ANY
@@ -35,8 +36,10 @@ from llmtest.matching import (
     together,
 )
 from llmtest.order.happens_before import HappensBefore
+from llmtest.otel import recordings_of
 from tests.support.programs import MAIN, Trace, chat, run, trace
 from tests.support.shop import CUT_SHORT, NESTED, SHOP, SIDE_BY_SIDE, shop_programs
+from tests.support.spans import span
 
 # -- the reference: every sequence of starts and ends, and the rule read off each of them
 
@@ -451,3 +454,31 @@ def test_only_may_name_events_beside_runs() -> None:
 
     assert recording.obeys(only("search", "book", event("on_tool_*")))
     assert not recording.obeys(only("search", event("on_tool_*")))
+
+
+def test_where_a_value_came_from_cannot_be_told_if_a_span_does_not_say_what_it_returned() -> None:
+    def said(role: str, part: str, **more: Any) -> str:
+        return json.dumps([{"role": role, "parts": [{"type": part, **more}]}])
+
+    def told(operation: str, **more: Any) -> dict[str, Any]:
+        return {"gen_ai.operation.name": operation, **{f"gen_ai.{key.replace('__', '.')}": value for key, value in more.items()}}
+
+    answer = json.dumps([{"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "A-7"}]}])
+    first, second = (said("assistant", "tool_call", id=key, name=name, arguments={}) for key, name in CALLED)
+    find = told("execute_tool", tool__name="find", tool__call__id="c1")
+    refund = told("execute_tool", tool__name="refund", tool__call__id="c2", tool__call__arguments='{"order": "A-7"}')
+    (recording,) = recordings_of(
+        [
+            span("a", 1, told=told("invoke_agent", agent__name="clerk"), at=(1, 9)),
+            span("b", 2, 1, told=told("chat", request__model="m", output__messages=first)),
+            span("c", 3, 1, told=find, at=(2, 3)),
+            span("d", 4, 1, told=told("chat", request__model="m", input__messages=answer, output__messages=second), at=(3, 4)),
+            span("e", 5, 1, told=refund, at=(4, 5)),
+        ]
+    )
+
+    with pytest.raises(MatchError, match="the span of `find` does not tell what it returned"):
+        bool(recording.obeys(called("refund").came_from("find")))
+
+
+CALLED = (("c1", "find"), ("c2", "refund"))

@@ -1,4 +1,4 @@
-"""One program, one text: each scenario runs under 200 schedules, and comes out as what the program says.
+"""One program, one text: each scenario runs under many schedules, and comes out as what the program says.
 
 Async programs run on a loop that takes what is ready in an order from a seed, and lets timers be late; programs with
 threads run with the shortest turns that Python can give them. The docstring of a scenario is the tree that it has.
@@ -30,7 +30,7 @@ from llmtest import ScriptedChatModel, call, record, reply, respond
 from llmtest.trees.rendering import outline
 from tests.support.schedules import hasty_threads, run
 
-SCHEDULES = 200
+SCHEDULES = 60
 Program = Callable[["Cast"], Any]
 SCENARIOS: list[Program] = []
 
@@ -109,11 +109,12 @@ def scenario(program: Program) -> Program:
     return program
 
 
+@pytest.mark.parametrize("schedules", [SCHEDULES, pytest.param(500, marks=pytest.mark.soak)], ids=["many", "more"])
 @pytest.mark.parametrize("program", SCENARIOS, ids=lambda program: program.__name__)
-def test_a_program_has_one_text_under_all_schedules(program: Program) -> None:
+def test_a_program_has_one_text_under_all_schedules(program: Program, schedules: int) -> None:
     cast, texts = Cast(), set()
 
-    for seed in range(SCHEDULES):
+    for seed in range(schedules):
         with record() as recording, hasty_threads():
             if inspect.iscoroutinefunction(program):
                 run(seed, lambda: program(cast))

@@ -108,6 +108,10 @@ class Suite:
             self.write(source)
         return Outcome(self.files.runpytest_inprocess(*options))
 
+    def run_on_worker(self, source: str | None, *options: str) -> Outcome:
+        """The same on one worker, where it does not matter how tests are shared out: each worker is a process, and takes long."""
+        return self.run_on_workers(source, *options, "-n1")
+
     def run_on_workers(self, source: str | None, *options: str) -> Outcome:
         """The same with two workers, which load no other plugins: they are processes, and pay for each."""
         # This process has imported the plugin long ago, and not by its name on a command line; syrupy 6 warns of files

@@ -16,6 +16,6 @@ def test_it(pytestconfig):
 
 @pytest.mark.parametrize("on_workers", [False, True])
 def test_every_process_of_a_session_knows_its_arguments(suite: Suite, on_workers: bool) -> None:
-    run = suite.run_on_workers if on_workers else suite.run
+    run = suite.run_on_worker if on_workers else suite.run
 
     assert run(TELLS, "-vv").counts == {"passed": 1}

@@ -17,6 +17,8 @@ from llmtest.cli import commands
 from llmtest.langchain import recorded_classes, recorded_tools  # noqa: F401  # imported once for all inner runs
 from llmtest.pytest_plugin import cassettes as _imported_once  # noqa: F401
 from llmtest.wire import hearing, providers, scripted_server
+from llmtest.wire.exchange import HttpAnswer, HttpRequest
+from llmtest.wire.server import HttpServer
 from tests.pytest_plugin.conftest import INI, Suite
 
 APP = '''
@@ -140,6 +142,51 @@ def test_a_changed_prompt_fails_the_test_in_words(recorded: Suite) -> None:
     assert "record it again: pytest test_it.py::test_refund --llmtest-record=rewrite" in outcome.text
 
 
+def test_an_old_cassette_may_be_a_warning(recorded: Suite) -> None:
+    recorded.ini(INI.replace("= error", "= default") + "llmtest_stale = warn\nllmtest_cassette_max_age = 30")
+    file = cassette_of(recorded)
+    file.write_text(re.sub(r"recorded: .*", 'recorded: "2020-01-01"', file.read_text("utf-8"), count=1), "utf-8")
+
+    outcome = recorded.run(SUITE)
+
+    assert outcome.counts == {"passed": 1, "warnings": 1}
+    assert re.search(r"the cassette is \d+ days old, and may be 30 days old", outcome.text)
+
+
+@pytest.mark.parametrize("mode", ["once", "verify"])
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_answer_that_cannot_be_read_fails_a_test_that_passes(
+    mode: str, passes: bool, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def page(request: HttpRequest) -> HttpAnswer:
+        return HttpAnswer(200, {"content-type": "text/html"}, b"<html>")
+
+    body = "with suppress(Exception):\n        ask('hi')" if passes else "ask('hi')"
+    with HttpServer(page) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+        outcome = suite.run(
+            f"{APP}\nfrom contextlib import suppress\n\n@pytest.mark.llm_cassette\ndef test_refund():\n    {body}\n",
+            f"--llmtest-record={mode}",
+        )
+
+    assert outcome.exit_code == 1
+    assert ("the answer of `openai:gpt-5` cannot be recorded, because it cannot be read" in outcome.text) == passes
+    assert not cassette_of(suite).exists()
+
+
+def test_where_nothing_can_be_kept_a_difference_is_told(recorded: Suite, provider: Any) -> None:
+    recorded.ini(INI.replace("= error", "= default"))
+    (recorded.path / ".llmtest").mkdir()
+    (recorded.path / ".llmtest" / "pending").touch()
+    provider(*ROME)
+
+    outcome = recorded.run(SUITE, "--llmtest-record=verify")
+
+    assert outcome.counts == {"failed": 1}
+    assert "nothing was kept for `llmtest accept`, because the file cannot be written: " in outcome.text
+
+
 @pytest.mark.parametrize(("mode", "counts"), [("warn", {"passed": 1, "warnings": 1}), ("ignore", {"passed": 1})])
 def test_a_changed_prompt_may_be_a_warning_or_nothing(mode: str, counts: dict[str, int], recorded: Suite) -> None:
     recorded.ini(INI.replace("= error", "= default") + f"llmtest_stale = {mode}")
@@ -241,6 +288,12 @@ def test_an_ini_key_gives_all_tests_of_a_folder_a_cassette(suite: Suite, provide
     assert suite.run(bare, "--llmtest-record=once").counts == {"passed": 1}
     gone(monkeypatch)
     assert suite.run(bare).counts == {"passed": 1}
+
+
+def test_the_ini_key_of_a_folder_is_about_its_tests_only(suite: Suite) -> None:
+    suite.ini(INI + "llmtest_cassettes = live")
+
+    assert suite.run("def test_it(): pass").counts == {"passed": 1}
 
 
 def test_unused_steps_fail_the_test_and_an_update_deletes_them(
@@ -377,7 +430,7 @@ def test_refund(number):
     assert outcome.counts == {"passed": 4}
     assert outcome.part("llmtest: cassettes").count("1 call recorded") == 4
     gone(monkeypatch)
-    assert suite.run_on_workers(source).counts == {"passed": 4}
+    assert suite.run_on_worker(source).counts == {"passed": 4}
 
 
 def test_a_new_recording_is_summarized_with_tokens_and_cost_before_and_after(recorded: Suite, provider: Any) -> None:
@@ -596,6 +649,16 @@ def test_a_model_that_is_built_at_import_is_told_how_to_get_a_key(
         "  to record: set the environment variable OPENAI_API_KEY"
     )
     assert helped.counts == {"passed": 1}
+
+
+@pytest.mark.parametrize("key", ["OWN_API_KEY", "OPENAI_API_KEY"])
+def test_a_key_of_no_known_provider_is_told_as_it_is(key: str, recorded: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
+
+    outcome = recorded.run(f"raise RuntimeError('set {key}')\n{SUITE}")
+
+    assert outcome.counts == {"error": 1}
+    assert not outcome.has_part("llmtest: keys of providers")
 
 
 # -- fixtures that call the model after the test
@@ -981,7 +1044,7 @@ def test_a_worker_that_crashes_leaves_the_old_file(recorded: Suite, provider: An
     before = cassette_of(recorded).read_text("utf-8")
     provider("One.")
 
-    outcome = recorded.run_on_workers(INTERRUPTED.replace("HOW", "os._exit(3)"), "--llmtest-record=rewrite")
+    outcome = recorded.run_on_worker(INTERRUPTED.replace("HOW", "os._exit(3)"), "--llmtest-record=rewrite")
 
     assert re.search("worker 'gw[01]' crashed while running 'test_it.py::test_refund'", outcome.text)
     assert cassette_of(recorded).read_text("utf-8") == before

@@ -52,6 +52,13 @@ def test_a_run_that_ends_by_an_exception_has_failed(suite, body, reason):
     ]
 
 
+def test_an_async_run_that_ends_by_an_exception_has_failed(suite):
+    outcome = suite.run(HEAD + "@evaluate()\nasync def test_it(case):\n    raise TimeoutError('no answer')\n")
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("test_it[one]").splitlines()[1] == "  9 x TimeoutError: no answer"
+
+
 def test_runs_that_pass_pass(suite):
     outcome = suite.run(HEAD + "@evaluate(repeats=20)\ndef test_it(case):\n    runs.append(1)\n    assert len(runs) < 20\n", "-v")
 

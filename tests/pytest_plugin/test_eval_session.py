@@ -226,7 +226,7 @@ def test_bad(case):
 @pytest.mark.parametrize("dist", [(), ("-n2",)])
 def test_the_exit_code_is_that_of_the_set(suite, dist):
     source = HEAD + "@pytest.mark.llm_eval(dataset=dataset(2), repeats=11, at_least=.8)\ndef test_it(case): pass\n"
-    outcome = suite.run_on_workers(source) if dist else suite.run(source)
+    outcome = suite.run_on_worker(source) if dist else suite.run(source)
 
     assert outcome.counts == {"undecided": 2}
     assert outcome.exit_code == 0
@@ -262,9 +262,9 @@ def test_it(case, number):
 """
 
 
+@pytest.mark.parametrize("sets", [25, pytest.param(300, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("rate", "repeats"), [(0.95, 40), (0.8, 40), (0.5, 20)])
-def test_verdicts_come_at_the_rates_that_the_numbers_predict(suite, rate, repeats):
-    sets = 60
+def test_verdicts_come_at_the_rates_that_the_numbers_predict(suite, rate, repeats, sets):
     suite.ini("[pytest]\nllmtest_undecided = pass\nasyncio_default_fixture_loop_scope = function\nllmtest_traces = failed")
     outcome = suite.run(HEAD + KNOWN.format(seed=5, rate=rate, repeats=repeats, sets=sets), "--llmtest-traces=off")
 
@@ -331,6 +331,25 @@ def test_it(case):
     suite.run(source)
 
     assert "= 20 runs, about $2, as the last session cost" in suite.run(source, "--llmtest-eval-plan").text
+
+
+def test_a_plan_looks_for_the_last_session_that_had_the_test(suite):
+    source = (
+        HEAD
+        + """
+@pytest.mark.llm_eval(dataset=dataset(2), repeats=10, at_least=.8, prices={"scripted": (1.0, 1.0)})
+def test_it(case):
+    ScriptedChatModel(say("Hello", usage=(50_000, 50_000))).invoke("hi")
+
+@pytest.mark.llm_eval(dataset=dataset(2), repeats=10, at_least=.8)
+def test_other(case):
+    pass
+"""
+    )
+    suite.run(source, "-k", "test_it")
+    suite.run(source, "-k", "test_other")
+
+    assert "= 20 runs, about $2, as the last session cost" in suite.run(source, "-k", "test_it", "--llmtest-eval-plan").text
 
 
 def test_a_plan_without_evaluations_says_so(suite):

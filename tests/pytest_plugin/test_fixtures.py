@@ -83,6 +83,29 @@ def test_what_outlives_the_test_function_is_late(suite):
     assert outcome.counts == {"passed": 1}
 
 
+def test_back_off_is_real_where_a_test_asks_for_it(suite):
+    outcome = suite.run("""
+        import time
+        import pytest
+        from tenacity import Retrying, stop_after_attempt, wait_fixed
+
+        def seconds(wait):
+            began = time.monotonic()
+            with pytest.raises(ZeroDivisionError):
+                Retrying(wait=wait_fixed(wait), stop=stop_after_attempt(2), reraise=True)(lambda: 1 / 0)
+            return time.monotonic() - began
+
+        @pytest.mark.usefixtures("real_backoff")
+        def test_real(llm_recording):
+            assert seconds(0.05) >= 0.05
+
+        def test_virtual(llm_recording):
+            assert seconds(3600) < 60
+    """)
+
+    assert outcome.counts == {"passed": 2}
+
+
 def test_a_test_without_our_fixtures_is_left_as_it_is(suite):
     outcome = suite.run("def test_it(request):\n    assert request.node.obj is test_it")
 

@@ -206,7 +206,7 @@ def test_the_page_goes_where_it_is_told(suite):
     assert list(rows(suite.path, "reports/page.html")) == ["test_good"]
 
 
-@pytest.mark.parametrize("workers", [[], ["-n2", "-p", "xdist"]], ids=["one process", "xdist"])
+@pytest.mark.parametrize("workers", [[], ["-n1", "-p", "xdist"]], ids=["one process", "xdist"])
 def test_the_folder_of_the_report_has_the_page_too(suite, workers):
     suite.run(SUITE, "--llmtest-html=pages/all.html", "--llmtest-report=report", *workers)
 

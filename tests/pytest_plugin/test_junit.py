@@ -35,7 +35,7 @@ def properties(case: ElementTree.Element) -> dict[str | None, str | None]:
 
 @pytest.mark.parametrize("on_workers", [False, True], ids=["one process", "workers"])
 def test_tokens_cost_and_cause_are_properties(suite: Suite, on_workers: bool) -> None:
-    run = suite.run_on_workers if on_workers else suite.run
+    run = suite.run_on_worker if on_workers else suite.run
 
     run(SUITE, "--junitxml=junit.xml")
 
@@ -104,6 +104,18 @@ def test_the_attachment_is_that_of_the_report(suite: Suite, monkeypatch: pytest.
 
     (out,) = cases(suite)["test_fails"].iter("system-out")
     assert out.text == "[[ATTACHMENT|report/failures.md]]"
+
+
+@pytest.mark.parametrize("options", [["--junitxml=junit.xml", "-o", "llmtest_failures=false"], []], ids=["no file", "no JUnit"])
+def test_without_a_file_or_a_place_for_it_there_is_none(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setenv("GITLAB_CI", "true")
+
+    outcome = suite.run(SUITE, *options)
+
+    assert outcome.counts == {"passed": 2, "failed": 1}
+    assert not options or list(cases(suite)["test_fails"].iter("system-out")) == []
 
 
 def test_elsewhere_there_is_none(suite: Suite) -> None:

@@ -48,7 +48,7 @@ def test_a_thread_that_outlives_its_test_is_told_in_that_test(suite: Suite) -> N
 
 
 def test_workers_tell_of_threads_that_outlive_their_test_too(suite: Suite) -> None:
-    outcome = suite.run_on_workers(LATE, "--llmtest-trees=off", "--dist=loadfile")
+    outcome = suite.run_on_worker(LATE, "--llmtest-trees=off", "--dist=loadfile")
 
     assert outcome.counts == {"passed": 3, "error": 2}
     assert outcome.exit_code == 1

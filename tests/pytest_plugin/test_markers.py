@@ -164,7 +164,7 @@ class TestShop(unittest.TestCase):
 
 
 def test_the_explanation_is_whole_on_a_worker(suite):
-    outcome = suite.run_on_workers(PROGRAM + WIDE % "assert llm_recording.tools == ['search', ..., 'pay']")
+    outcome = suite.run_on_worker(PROGRAM + WIDE % "assert llm_recording.tools == ['search', ..., 'pay']")
 
     assert outcome.counts == {"failed": 1}
     assert len(WHOLE) > 640

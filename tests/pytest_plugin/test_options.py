@@ -85,6 +85,17 @@ def test_unknown_ini_value_without_a_neighbour_is_a_usage_error_too(suite):
     assert outcome.errors.strip() == "ERROR: the ini key llmtest_trees is one of failed, all, off; got '3'"
 
 
+def test_what_is_done_with_a_stale_answer_is_one_of_three(suite):
+    suite.ini("[pytest]\nllmtest_stale = wran\nasyncio_default_fixture_loop_scope = function")
+
+    outcome = suite.run(TWO_TESTS)
+
+    assert outcome.exit_code == pytest.ExitCode.USAGE_ERROR
+    assert outcome.errors.strip() == (
+        "ERROR: the ini key llmtest_stale is one of fail, warn, ignore; got 'wran'; did you mean `warn`?"
+    )
+
+
 def test_help_names_every_option_and_ini_key(suite):
     text = suite.run(None, "--help").text
 

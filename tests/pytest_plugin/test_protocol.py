@@ -88,7 +88,7 @@ def test_summary_of_the_unusual_is_left_out_on_demand(suite, options):
 
 
 def test_unusual_of_two_tests_is_counted_on_workers_too(suite):
-    outcome = suite.run_on_workers(
+    outcome = suite.run_on_worker(
         f"{TWO_ENDS}\ndef test_one(llm_recording):\n    never_ends()\n\ndef test_two(llm_recording):\n    never_ends()\n"
     )
 

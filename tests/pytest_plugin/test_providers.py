@@ -259,7 +259,7 @@ def on_workers(program):
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         patch.setenv("PYTHONPATH", str(program.path))
         program.ini(INI_ALONE)
-        return program.run(None, "-n2", "-pxdist", "-psyrupy", "-pllmtest.pytest_plugin")
+        return program.run(None, "-n1", "-pxdist", "-psyrupy", "-pllmtest.pytest_plugin")
 
 
 def test_ini_holds_on_workers(program):

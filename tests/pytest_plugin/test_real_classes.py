@@ -103,7 +103,7 @@ def test_it_runs_on_workers(house, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(house.path))
     house.ini("[pytest]\nfilterwarnings =\n    ignore::pytest.PytestAssertRewriteWarning\n    ignore:syrupy:pytest.PytestWarning")
 
-    outcome = house.run(None, "-n2", "-pxdist", "-psyrupy", "-pllmtest.pytest_plugin")
+    outcome = house.run(None, "-n1", "-pxdist", "-psyrupy", "-pllmtest.pytest_plugin")
 
     assert outcome.counts == {"passed": 2}
 

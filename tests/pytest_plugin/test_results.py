@@ -116,7 +116,7 @@ def github(changed: Suite, monkeypatch: pytest.MonkeyPatch) -> Suite:
 
 
 def run(suite: Suite, on_workers: bool, *options: str) -> Outcome:
-    return suite.run_on_workers(None, *options) if on_workers else suite.run(None, *options)
+    return suite.run_on_worker(None, *options) if on_workers else suite.run(None, *options)
 
 
 def failures(suite: Suite) -> Path:
@@ -133,7 +133,7 @@ def annotations(outcome: Outcome) -> list[str]:
 
 @pytest.mark.parametrize("on_workers", [False, True], ids=["one process", "workers"])
 def test_a_red_session_leaves_its_failures_by_cause(changed: Suite, on_workers: bool) -> None:
-    run(changed, on_workers)
+    (changed.run_on_workers if on_workers else changed.run)(None)
 
     assert failures(changed).read_text("utf-8") == FAILURES
 
@@ -318,6 +318,17 @@ def test_a_file_that_cannot_be_written_is_told_and_hides_nothing(changed: Suite)
 
     assert outcome.counts["failed"] == 1
     assert "llmtest: the results were not written: " in outcome.text
+
+
+def test_a_damaged_store_of_traces_is_told_and_the_report_has_the_rest(changed: Suite) -> None:
+    (changed.path / ".llmtest").mkdir(exist_ok=True)
+    (changed.path / ".llmtest" / "traces.sqlite").write_text("no database, whatever its name says" * 100)
+
+    outcome = changed.run(None, "-k", "unused", "--llmtest-report=report", "--llmtest-traces=failed")
+
+    assert outcome.counts["failed"] == 1
+    assert "the traces are not in the report: " in outcome.text
+    assert (changed.path / "report" / "results.json").is_file()
 
 
 # -- GitHub

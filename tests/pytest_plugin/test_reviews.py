@@ -134,7 +134,7 @@ def test_in_ci_a_folder_is_written_if_it_is_asked_for(changed, monkeypatch):
 
 
 def test_workers_show_and_keep_the_same(changed):
-    outcome = changed.run_on_workers(None)
+    outcome = changed.run_on_worker(None)
 
     assert outcome.part("llmtest: snapshot") == DIFF + KEPT
     assert outcome.part("llmtest") == SUMMARY

@@ -284,7 +284,7 @@ def test_workers_write_and_compare_snapshots(suite):
     source = f"import pytest\npytestmark = pytest.mark.parametrize('n', range(4))\n{HELLO.replace('(scr', '(n, scr')}"
 
     written = suite.run_on_workers(source, "--snapshot-update")
-    compared = suite.run_on_workers(None)
+    compared = suite.run_on_worker(None)
 
     assert [written.counts, compared.counts] == [{"passed": 4}, {"passed": 4}]
     files = (suite.path / "__snapshots__" / "test_it").iterdir()

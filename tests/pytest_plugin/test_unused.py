@@ -111,7 +111,7 @@ PASSES = GONE.replace("gone", "passes")
 @pytest.mark.parametrize("on_workers", [False, True])
 @pytest.mark.parametrize("broken", ["def test_red():\n    assert False\n", "import nothing_of_this_name\n"])
 def test_a_red_run_counts_unused_snapshots_and_does_not_advise_to_update(suite: Suite, broken: str, on_workers: bool) -> None:
-    run = suite.run_on_workers if on_workers else suite.run
+    run = suite.run_on_worker if on_workers else suite.run
     suite.run(GONE + PASSES, "--snapshot-update")
     suite.write(PASSES)
 

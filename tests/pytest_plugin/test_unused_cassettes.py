@@ -76,7 +76,7 @@ def test_they_are_reported_and_an_update_deletes_them(asks: Suite) -> None:
 
 @pytest.mark.parametrize("update", [(), ("--snapshot-update",)])
 def test_on_workers_the_controller_decides(asks: Suite, update: tuple[str, ...]) -> None:
-    outcome = asks.run_on_workers(None, *update)
+    outcome = asks.run_on_worker(None, *update)
 
     assert outcome.counts == {"passed": 2}
     assert cassettes(asks) == (ALL[:1] if update else ALL)
@@ -124,6 +124,14 @@ def test_what_is_no_recording_of_ours_stays(asks: Suite, text: str) -> None:
     assert cassettes(asks) == ["test_it/by_hand.yaml", ALL[0]]
 
 
+def test_a_file_that_is_no_text_stays(asks: Suite) -> None:
+    write(asks, "test_it", "by_hand").write_bytes(b"\xff\xfe")
+
+    asks.run(None, "--snapshot-update")
+
+    assert cassettes(asks) == ["test_it/by_hand.yaml", ALL[0]]
+
+
 def test_a_test_that_has_lost_its_marker_has_no_cassette(asks: Suite) -> None:
     outcome = asks.run("def test_asks():\n    pass\n")
 
@@ -154,7 +162,7 @@ def test_the_cache_of_pytest_has_those_that_were_stale_at_the_last_run(asks: Sui
     asks.run(None, "-k", "plain")
     kept = stale(asks)
     write(asks, "test_it", "test_asks")
-    asks.run_on_workers(None)
+    asks.run_on_worker(None)
 
     assert (fresh, changed, kept, stale(asks)) == ({name: False}, {name: True}, {name: True}, {name: False})
 

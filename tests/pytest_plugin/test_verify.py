@@ -164,7 +164,7 @@ def test_skipped_test_is_not_verified(suite):
 
 
 def test_verification_works_on_workers(suite):
-    outcome = suite.run_on_workers(UNSTABLE, "--llmtest-verify=2", "--snapshot-update")
+    outcome = suite.run_on_worker(UNSTABLE, "--llmtest-verify=2", "--snapshot-update")
 
     assert outcome.counts == {"failed": 1}
     assert not suite.snapshot("test_it").exists()

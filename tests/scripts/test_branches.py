@@ -65,6 +65,12 @@ def test_tools_a_thread_or_a_tag_tell_apart() -> None:
     assert keys_of([called("a", tags=["seq:step:1", "red"]), called("b", tags=["blue"])])[0] == ("on(tag='red')", 1)
 
 
+def test_a_tag_that_two_calls_have_does_not_tell_apart() -> None:
+    calls = [called("a", "to Paris", tags=["red", "blue"]), called("b", "to Rome", tags=["blue"])]
+
+    assert keys_of(calls) == [("on(contains='Paris')", 1), ("on(contains='Rome')", 1)]
+
+
 def test_a_call_without_the_fact_has_no_key() -> None:
     assert keys_of([called("a", langgraph_node="left"), called("b")]) == [("on(node='left')", 1), ("", 1)]
 

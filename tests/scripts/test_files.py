@@ -690,6 +690,81 @@ MISTAKES = {
         "  expected  `say`, `think`, `call`, `structured`, `reply` or `fail`\n"
         "  did you mean `call`?",
     ),
+    **{
+        f"version 2, {kind}": (f"# llmtest script v2\n{text}", told)
+        for kind, text, told in (
+            (
+                "several models",
+                "models:\n  gpt-5: [hi]\n  claude: [ho]\n",
+                "x.yaml:3: the file has the steps of several models: `gpt-5`, `claude`\n"
+                "  they answer together: scripted_providers('x.yaml')",
+            ),
+            ("no steps", "test: a\n", "x.yaml:2: the file has no `steps` and no `models`"),
+            (
+                "steps and models",
+                "steps: []\nmodels: {}\n",
+                "x.yaml:3: the file has both `steps` and `models`; the steps of any model are those of the model `*`",
+            ),
+            (
+                "source",
+                "steps:\n  - say: hi\n    request: {source: callback}\n",
+                "x.yaml:4: `source` of `request` of step 1 must be `callbacks`; got the text 'callback'",
+            ),
+            (
+                "day",
+                "steps:\n  - say: hi\n    request: {source: callbacks, recorded: 30.11.2026}\n",
+                "x.yaml:4: `recorded` of `request` of step 1 must be a day, as in 2026-11-29; got the text '30.11.2026'",
+            ),
+            (
+                "half a prompt",
+                'steps:\n  - say: hi\n    request: {system: {lines: "0328e3"}}\n',
+                "x.yaml:4: `system` of `request` of step 1 has no `begins`",
+            ),
+            *(
+                (
+                    f"the vector {vector}",
+                    f'steps: []\nembeddings:\n  m: {{hi: "{vector}"}}\n',
+                    "x.yaml:4: `hi` of `m` of `embeddings` of the file must be a list of numbers, or the text of a recorded"
+                    f" vector; got the text '{vector}'",
+                )
+                for vector in ("f4:AAA", "f4:AAAA", "f2:AAAA", "AAAA")
+            ),
+            (
+                "two answers in one",
+                "steps: []\ntools:\n  t:\n    - {gives: 1}\n    - {gives: 1, unknown: x}\n",
+                "x.yaml:6: answer 2 of `t` of `tools` of the file has both `gives` and `unknown`",
+            ),
+            (
+                "no answer",
+                "steps: []\ntools:\n  t:\n    - {args: {}}\n",
+                "x.yaml:5: answer 1 of `t` of `tools` of the file has none of `gives`, `fails` and `unknown`",
+            ),
+            (
+                "a failure",
+                "steps: []\ntools:\n  t:\n    - {fails: 3}\n",
+                "x.yaml:5: `fails` of answer 1 of `t` of `tools` of the file must be the name of an exception, or a mapping with"
+                " `error` and `message`; got the int 3",
+            ),
+            (
+                "a failure without a name",
+                "steps: []\ntools:\n  t:\n    - {fails: {message: no}}\n",
+                "x.yaml:5: `fails` of answer 1 of `t` of `tools` of the file has no `error`",
+            ),
+            *(
+                (
+                    f"patience of {told}",
+                    f"steps:\n  - say: hi\n    then_wait: {seconds}\n",
+                    "x.yaml:4: `then_wait` of step 1 must be true, or a number of seconds, more than 0 and at most 1e6;"
+                    f" got the {told}",
+                )
+                for seconds, told in ((0, "int 0"), (-1.5, "float -1.5"), ("1e7", "float 1e7"))
+            ),
+        )
+    },
+    "version 1 with what version 2 has": (
+        "# llmtest script v1\nsteps: []\nmodels: {}\n",
+        "x.yaml:3: a script of version 1 has no `models`\n  the file must begin with: # llmtest script v2",
+    ),
     "a byte that is not UTF-8": (
         b"steps:\n  - caf\xe9\n",
         "x.yaml:2: the file is not UTF-8: invalid continuation byte 0xe9",
@@ -718,6 +793,15 @@ def test_an_error_names_a_file_below_the_current_folder_by_its_relative_path(
 
     expected = f"{os.path.join('scripts', 'x.yaml')}:1: `steps` of the file must be a list of steps; got the text 'Hello'"
     assert str(caught.value) == expected
+
+
+def test_the_steps_of_one_model_are_steps_and_known_requests_have_their_day_and_source() -> None:
+    (step,) = read(
+        "# llmtest script v2\nmodels:\n  gpt-5:\n    - say: hi\n      request: {source: callbacks, recorded: 2026-11-30}\n", "x"
+    )
+
+    assert step.serving.request is not None
+    assert (str(step), step.serving.request.source, step.serving.request.recorded) == ("say('hi')", "callbacks", "2026-11-30")
 
 
 # -- writing

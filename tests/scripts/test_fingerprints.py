@@ -175,6 +175,19 @@ def test_what_does_not_change_the_answer_is_no_parameter(name: str) -> None:
     assert parameters_of({name: "x"}) == {}
 
 
+def test_a_parameter_that_is_no_json_is_not_kept() -> None:
+    assert parameters_of({"temperature": 0, "client": object(), "modalities": ["text"]}) == {
+        "temperature": 0,
+        "modalities": '["text"]',
+    }
+
+
+def test_a_prompt_without_messages_is_told() -> None:
+    assert differences(fingerprint(request()), fingerprint(Request({}, list)))[-1] == (
+        "the prompt had 1 system and 1 human messages; it has no message"
+    )
+
+
 def test_stop_and_tool_choice_are_parameters() -> None:
     before = Request({}, lambda: [], tool_choice="auto", stop=["END"])
 
@@ -287,6 +300,15 @@ def test_an_image_has_the_same_digest_in_the_words_of_each_api(block: dict[str, 
     first, other = {"type": "image", "base64": "iVBO+/g="}, {"type": "image", "base64": "iVBP+/g="}
     assert changes(shown(first), shown(block)) == []
     assert len(changes(shown(other), shown(block))) == 1
+
+
+def test_what_is_no_text_in_an_image_does_not_count() -> None:
+    def shown(**more: Any) -> Fingerprint:
+        block = {"type": "image", "base64": "aGVsbG8=", **more}
+        return fingerprint(Request({}, lambda: [Message("human", [block])]))
+
+    assert shown() == shown(index=0, sizes=[1, 2])
+    assert shown() != shown(base64="aGVsbG9v")
 
 
 def test_the_signature_of_an_address_does_not_count() -> None:

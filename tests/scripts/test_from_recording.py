@@ -6,17 +6,20 @@ import asyncio
 import functools
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Send
+from langgraph.types import Send, interrupt
 from pydantic import BaseModel
 
 from llmtest import (
@@ -30,14 +33,16 @@ from llmtest import (
     on,
     record,
     reply,
+    respond,
     say,
     structured,
     think,
 )
 from llmtest.errors import LlmtestWarning, ScriptError
-from llmtest.events.words import FrozenDict, Usage
+from llmtest.events.words import Failure, FrozenDict, Usage
 from llmtest.scripts import fingerprints
-from llmtest.scripts.from_recording import recorded_calls
+from llmtest.scripts.from_recording import failure_of, recorded_calls
+from llmtest.scripts.step_types import Reply
 
 Program = Callable[[Any], Any]
 
@@ -141,6 +146,29 @@ def test_tokens_are_kept_on_request() -> None:
     assert str(read(recording, tokens=True).steps[0]) == "say('It i', 's sun', 'ny.')"
 
 
+class InPieces(BaseChatModel):
+    """Streams a call whose first piece has no arguments yet, as some integrations do."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "in pieces"
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError
+
+    def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        for name, args in (("weather", None), (None, '{"city": '), (None, '"Rome"}')):
+            piece = {"name": name, "args": args, "id": "c1" if name else None, "index": 0}
+            yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[piece]))
+
+
+def test_the_pieces_of_arguments_are_kept_on_request() -> None:
+    (made,) = recorded_calls(play(stream, InPieces()), tokens=True)
+
+    assert isinstance(made.step, Reply)
+    assert [(one.args, one.pieces) for one in made.step.calls] == [({"city": "Rome"}, ('{"city": ', '"Rome"}'))]
+
+
 def test_malformed_arguments_are_kept() -> None:
     assert steps_of(ask_with_tools, call("weather").malformed('{"city": ')) == ["call('weather').malformed('{\"city\": ')"]
 
@@ -175,6 +203,97 @@ def test_a_stream_that_its_reader_leaves_says_no_more() -> None:
     (said,) = steps_of(program, say("one", " two"))
 
     assert said == "say('one').then_wait()"
+
+
+def test_a_stream_that_is_cancelled_before_its_first_token_need_not_be_asked_for() -> None:
+    async def never(_: Any) -> str:
+        await asyncio.sleep(60)
+        return "late"
+
+    async def leave(model: Any) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(model.astream("hi"))
+
+    assert steps_of(lambda model: asyncio.run(leave(model)), respond(never)) == ["say().then_wait().optional()"]
+
+
+def test_a_call_that_pauses_its_graph_has_no_answer() -> None:
+    def program(model: Any) -> None:
+        graph = StateGraph(dict)
+        graph.add_node("ask", lambda _: {"said": model.invoke("hi")})
+        graph.add_edge(START, "ask")
+        graph.compile(InMemorySaver()).invoke({}, {"configurable": {"thread_id": "1"}})
+
+    recording = play(program, ScriptedChatModel(respond(lambda _: interrupt("sure?"))))
+
+    with pytest.warns(
+        LlmtestWarning, match=r"^call 1 of `ScriptedChatModel`: the call was paused before the model said anything$"
+    ):
+        (step,) = read(recording).steps
+    assert str(step) == "say().then_truncate()"
+
+
+@pytest.mark.parametrize(
+    ("answer", "step"),
+    [
+        (AIMessage("So.", additional_kwargs={"reasoning_content": "Hm."}), "reply(think('Hm', '.'), say('So', '.'))"),
+        (AIMessage("", additional_kwargs={"refusal": "I cannot."}), "say('I', ' cannot', '.')"),
+    ],
+    ids=["reasoning", "refusal"],
+)
+def test_what_integrations_put_beside_the_message_is_said(answer: AIMessage, step: str) -> None:
+    assert steps_of(ask, answer) == [step]
+
+
+@pytest.mark.parametrize(
+    ("answer", "step"),
+    [
+        ("no JSON", "say('no', ' JSON')"),
+        ("[1]", "say('[', '1', ']')"),
+        (reply(think("Hm.")), "think('Hm', '.')"),
+    ],
+    ids=["text", "a list", "reasoning"],
+)
+def test_an_answer_that_is_no_object_stays_as_it_is_where_a_format_is_bound(answer: Any, step: str) -> None:
+    assert steps_of(lambda model: model.bind(response_format={"type": "json_object"}).invoke("hi"), answer) == [step]
+
+
+def test_tools_are_read_in_each_format_and_what_is_none_is_left_out() -> None:
+    tools = ["web", {"function_declarations": ["x", {"name": "f", "parameters": {"properties": {}}}]}, {"google_search": {}}]
+
+    def program(model: Any) -> None:
+        model.bind(tools=tools).invoke("hi")
+        model.bind(tools="auto").invoke("hi")
+
+    made = recorded_calls(play(program, ScriptedChatModel("a", "b")))
+
+    assert [dict(call.request.tools) for call in made] == [{"f": {"properties": {}}, "google_search": {}}, {}]
+
+
+@pytest.mark.parametrize(
+    ("failure", "step"),
+    [
+        (Failure("ModelConnectionError", "gone"), "fail('ConnectionError', message='gone')"),
+        (Failure("APITimeoutError", ""), "fail('TimeoutError')"),
+        (Failure("OwnError", "mine"), "fail('RuntimeError', message='OwnError: mine')"),
+        (Failure("RateLimitError", "Error code: 429 - {'error': {'message': 'slow'}}"), "fail(429, message='slow')"),
+        (Failure("RateLimitError", "Error code: 429 - {'error': 'slow'}"), "fail(429, message=\"{'error': 'slow'}\")"),
+        (Failure("RateLimitError", "Error code: 429 - {'error': 'cut"), "fail(429, message=\"{'error': 'cut\")"),
+        (Failure("BadRequestError", "Error code: 400 - [1]"), "fail(400, message='[1]')"),
+    ],
+    ids=str,
+)
+def test_a_failure_of_a_stored_run_is_told_by_its_status_or_its_nearest_class(failure: Failure, step: str) -> None:
+    assert str(failure_of(failure)) == step
+
+
+def test_the_tokens_of_two_texts_around_a_thought_are_each_its_own() -> None:
+    recording = play(stream, ScriptedChatModel(reply(say("on", "e"), think("h", "m"), say("tw", "o"))))
+
+    (step,) = read(recording, tokens=True).steps
+
+    assert str(step) == "reply(say('on', 'e'), think('h', 'm'), say('tw', 'o'))"
 
 
 def test_an_exception_of_the_program_is_itself_in_this_process() -> None:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from llmtest import call, fail, on, reply, say, structured, think
 from llmtest.events import FrozenDict, Usage
-from llmtest.events.words import Message
+from llmtest.events.words import EMPTY, Message
 from llmtest.scripts.files import ScriptFile, read, read_file
 from llmtest.scripts.fingerprints import Fingerprint, digest, fingerprint
 from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.step_types import Reply, Value
+from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure
 from llmtest.scripts.yaml_emit import write, write_file
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "scripts"
@@ -446,3 +447,35 @@ def test_a_file_keeps_the_questions_of_each_step(asked: list[tuple[list[str], st
     old = [replace(request, human=()) for request in requests[::3]]  # of a file that was recorded without them
 
     written(*requests, *old)
+
+
+@pytest.mark.parametrize(
+    ("vector", "kind"),
+    [([0.5] * 9, "f4"), ([0.1] * 9, "f8"), ([1e300] * 9, "f8"), ([0.1] * 2, "[0.1, 0.1]")],
+    ids=["exact in 4 bytes", "not exact", "too large for 4 bytes", "short"],
+)
+def test_a_vector_comes_back_as_it_was(vector: list[float], kind: str) -> None:
+    file = ScriptFile("x.yaml", 2, (), {}, {}, {"text-embedding-3": {"hi": vector}})
+
+    text = write_file(file)
+
+    assert kind in text
+    assert read_file(text, "x.yaml").embeddings == {"text-embedding-3": {"hi": vector}}
+
+
+def test_an_answer_that_cannot_be_repeated_is_written_with_the_reason() -> None:
+    answers = (
+        ToolAnswer(FrozenDict(order=7), unknown="returned a Command"),
+        ToolAnswer(EMPTY, failure=ToolFailure("KeyError", "")),
+    )
+
+    text = write_file(ScriptFile("x.yaml", 2, (), {}, {"refund": answers}))
+
+    assert text.splitlines()[3:] == [
+        "  refund:",
+        "    - args: {order: 7}",
+        '      unknown: "returned a Command"',
+        "    - args: {}",
+        "      fails: KeyError",
+    ]
+    assert read_file(text, "x.yaml").tools == {"refund": answers}

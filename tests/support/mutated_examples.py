@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -120,7 +121,7 @@ class Again:
             return True  # it asserts on something else
         events = list(self.recording)
         told = self.found[item.nodeid] = {}
-        for change in _spread(list(changes_of(events)), self.most):
+        for change in _spread(list(changes_of(events)), self.most, item.nodeid):
             self.change = change
             item._initrequest()  # type: ignore[no-untyped-call]
             told[str(change)] = _who(runtestprotocol(item, log=False, nextitem=None))
@@ -140,11 +141,12 @@ class Again:
         self.report.write_text(json.dumps(self.found, indent=1), "utf-8")
 
 
-def _spread(changes: list[Change], most: int | None) -> list[Change]:
-    """At most so many of these, as far apart as can be."""
+def _spread(changes: list[Change], most: int | None, test: str) -> list[Change]:
+    """At most so many of these, as far apart as can be; for each test from another one on, so that all kinds are among them."""
     if most is None or len(changes) <= most:
         return changes
-    return [changes[n * len(changes) // most] for n in range(most)]
+    first = crc32(test.encode()) % len(changes)
+    return [changes[(first + n * len(changes) // most) % len(changes)] for n in range(most)]
 
 
 def _who(reports: Sequence[pytest.TestReport]) -> str | None:

@@ -253,6 +253,25 @@ def test_a_cassette_of_vcrpy_has_headers(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_of_comments_alone_and_one_with_an_alias_of_itself(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"# llmtest script v2\n# {PLANTED['openai']}\n")
+    assert [(finding.line, finding.kind) for finding in findings_in(file) or ()] == [(2, "a key of OpenAI")]
+
+    file.write_text(f"steps: &all\n- *all\n- say: {PLANTED['openai']}\n")
+    assert [(finding.line, finding.kind) for finding in findings_in(file) or ()] == [(3, "a key of OpenAI")]
+
+
+def test_a_header_in_a_text_is_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"steps:\n- say: |\n    x-api-key: {PLANTED['api_key']}\n    Set-Cookie: sid={PLANTED['cookie']}; path=/\n")
+
+    assert [(finding.line, finding.kind) for finding in findings_in(file) or ()] == [
+        (3, "the value of `x-api-key`"),
+        (4, "the value of `Set-Cookie`"),
+    ]
+
+
 @pytest.mark.parametrize("text", ["# llmtest script v2\n<<<<<<< HEAD\nsteps: [{0}]\n", "# llmtest script v2\nsteps: [{0}\n"])
 def test_a_broken_file_is_read_line_by_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "b.yaml"

@@ -327,6 +327,12 @@ def test_what_is_no_source_is_an_error_with_the_place(store: Store, tmp_path: Pa
     assert problem("none.yaml", tools=("a",)) == (
         "none.yaml: a cassette of another tool holds requests to models, and no answers of tools of the program"
     )
+    keep(store, "silent", lambda: refund.invoke({"order": "A-7"}))
+    assert problem("silent") == "silent has no call of a model, so that there is nothing to make a script of"
+    with closing(sqlite3.connect("empty.db")) as database:
+        tables = [line for line in (FOREIGN / "sqlite_cache.sql").read_text("utf-8").split(";\n") if "INSERT" not in line]
+        database.executescript(";\n".join(tables))
+    assert problem("empty.db") == "empty.db: the cache is empty"
     assert problem("cut.jsonl").startswith("cut.jsonl: line 1 is not a trace that `llmtest export` wrote (JSONDecodeError: ")
     with pytest.raises(ScriptError, match=r"^there is no file `gone`$"):
         draft_of("gone", lambda: store, Options(), is_foreign=True)

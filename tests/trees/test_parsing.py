@@ -212,11 +212,25 @@ def _true_shape(roots: Any) -> Any:
 ABANDONED = lines.run("over", 0, 1, MAIN, children=(lines.run("over", 2, 3, MAIN, children=(lines.run("open", 4, None, MAIN),)),))
 
 
-@settings(max_examples=100, deadline=None)
+DETAILS = st.sampled_from(["outline", "default", "full"])
+
+
+@settings(max_examples=35, deadline=None)
 @example([ABANDONED, lines.run("open", 5, None, MAIN)], "outline")
 @example([lines.run("parallel", 0, 1), ABANDONED, lines.run("parallel", 5, None, MAIN, "parallel")], "default")
-@given(st.lists(runs(), max_size=3), st.sampled_from(["outline", "default", "full"]))
+@given(st.lists(runs(), max_size=3), DETAILS)
 def test_every_text_that_is_rendered_is_read_back_to_the_tree_that_it_shows(roots: list[Run], detail: Any) -> None:
+    check_rendered(roots, detail)
+
+
+@pytest.mark.soak
+@settings(max_examples=1_000, deadline=None)
+@given(st.lists(runs(), max_size=3), DETAILS)
+def test_many_texts_that_are_rendered_are(roots: list[Run], detail: Any) -> None:
+    check_rendered(roots, detail)
+
+
+def check_rendered(roots: list[Run], detail: Any) -> None:
     text = render(Recorded(roots), detail=detail)
 
     nodes = parse(text)
@@ -227,16 +241,25 @@ def test_every_text_that_is_rendered_is_read_back_to_the_tree_that_it_shows(root
     assert damage(f"{HEADER}\n{text}") is None
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(runs(), max_size=2),
-    st.lists(runs(depth=1), max_size=2),
-    st.sets(st.sampled_from(list(KINDS))),
-    st.sampled_from(["outline", "default", "full"]),
-)
+PARTS = (st.lists(runs(), max_size=2), st.lists(runs(depth=1), max_size=2), st.sets(st.sampled_from(list(KINDS))), DETAILS)
+
+
+@settings(max_examples=35, deadline=None)
+@given(*PARTS)
 def test_every_text_of_parts_and_late_runs_is_read_back(
     roots: list[Run], late: list[Run], kinds: set[RunKind], detail: Any
 ) -> None:
+    check_parts(roots, late, kinds, detail)
+
+
+@pytest.mark.soak
+@settings(max_examples=1_000, deadline=None)
+@given(*PARTS)
+def test_many_texts_of_parts_and_late_runs_are(roots: list[Run], late: list[Run], kinds: set[RunKind], detail: Any) -> None:
+    check_parts(roots, late, kinds, detail)
+
+
+def check_parts(roots: list[Run], late: list[Run], kinds: set[RunKind], detail: Any) -> None:
     begun = [Run(run.id, None, run.kind, run.name, run.tags, run.metadata, run.events[:1], ()) for run in late[:1]]
     late = [replace(run, events=run.events[1:]) for run in late[:1] if len(run.events) > 1] + late[1:]
     recording = Recorded([*roots, *begun], late)

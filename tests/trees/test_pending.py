@@ -362,8 +362,9 @@ def test_the_folder_is_found_from_below(folder: Folder, snapshot: Path, root: Pa
     assert Folder.around(Path("/"), {}).root == Path("/")
 
 
-def test_a_file_that_is_not_ours_is_named(folder: Folder, root: Path) -> None:
-    write_text(folder.path / "x.tree", OLD)
+@pytest.mark.parametrize("about", ["", '# test 5\n# snapshot "x.tree"\n', '# test "a\n# snapshot "x.tree"\n'])
+def test_a_file_that_is_not_ours_is_named(folder: Folder, root: Path, about: str) -> None:
+    write_text(folder.path / "x.tree", OLD.replace(f"{HEADER}\n", f"{HEADER}\n{about}"))
 
     with pytest.raises(PendingError) as caught:
         folder.found()
@@ -526,6 +527,10 @@ def test_in_ci_no_cassette_is_kept(root: Path, cassette: Path) -> None:
     folder = Folder(root, {"CI": "1"})
 
     assert folder.keep_cassette(TEST, cassette, YAML.format(said="a"), {}) is None
+    kept = Folder(root, {}).keep_cassette(TEST, cassette, YAML.format(said="a"), {})
+    folder.forget_cassette(TEST, cassette)
+    assert kept is not None
+    assert kept.is_file()
     assert Mismatch(TEST, cassette, "a", "b", what="cassette").footer(root, None) == [
         "  cassette  tests/cassettes/test_a/test_it.yaml",
         f"  review    pytest --llmtest-record=verify {TEST}; llmtest review",
@@ -537,6 +542,14 @@ def test_in_ci_no_cassette_is_kept(root: Path, cassette: Path) -> None:
     ("text", "problem"),
     [
         ("hello\n", ".llmtest/pending/x.yaml is no pending cassette; delete it"),
+        (
+            '# llmtest script v2\n# test 5\n# cassette "out.yaml"\n',
+            ".llmtest/pending/x.yaml is no pending cassette; delete it",
+        ),
+        (
+            '# llmtest script v2\n# test "a\n# cassette "out.yaml"\n',
+            ".llmtest/pending/x.yaml is no pending cassette; delete it",
+        ),
         (
             '# llmtest script v2\n# test "a"\n# cassette "../out.yaml"\n',
             ".llmtest/pending/x.yaml names the cassette {root}/../out.yaml, which is not in {root}; delete it",

@@ -26,6 +26,7 @@ STEPS: list[Step] = [
     say("| a\n| b"),
     say(""),
     reply(think("hm"), "short", call("long_tool_name_here", argument="x" * 90)),
+    call("search", **{"odd key": "a, b"}),
     say("\u200b \U000e0001 snow ☃"),
 ]
 
@@ -107,6 +108,30 @@ def test_tokens_are_kept_on_request() -> None:
     assert exact[1] == []
 
 
+@pytest.mark.parametrize("end", ["! cancelled", "! closed early", "! stopped"])
+def test_a_call_that_was_ended_from_outside_says_no_more(end: str) -> None:
+    head = 'chat m\n  > u1: "hi"\n'
+
+    calls, _ = calls_in(f'{head}  {end}\n{head}  < partial a1: "a"\n  {end}\n', "x.tree")
+
+    assert [str(call.step) for call in calls] == ["say().then_truncate()", "say('a').then_truncate()"]
+
+
+def test_calls_that_came_late_are_calls() -> None:
+    calls, _ = calls_in('late\n  chat m\n    > u1: "hi"\n    < a1: "a"\n', "x.tree")
+
+    assert [(call.line, str(call.step)) for call in calls] == [(2, "say('a')")]
+
+
+def test_texts_around_a_thought_share_one_stream_and_lose_its_tokens() -> None:
+    text = tree(reply(say("on", "e"), think("hm"), say("tw", "o")), stream=True)
+
+    calls, notes = calls_in(text, "x.tree", tokens=True)
+
+    assert str(calls[0].step) == "reply(say('one'), think('hm'), say('two'))"
+    assert notes == ["line 3: the snapshot does not show all tokens of the stream; the text is cut into words"]
+
+
 def test_a_long_stream_has_no_tokens_in_a_tree() -> None:
     calls, notes = calls_in(tree(say(*["ab"] * 41), stream=True), "x.tree", tokens=True)
 
@@ -147,6 +172,26 @@ HIDDEN = "  take the script from the trace of the run (llmtest script TRACE), wh
             "x.tree:7: two calls of `m` ran at the same time, and a snapshot does not hold what tells them apart\n"
             f"  the other one is in line 4\n{HIDDEN}",
         ),
+        ('chat m\n  > u1: "hi"\n  ^ handed off\n', "x.tree:3: a call of a model does not end so: `^ handed off`"),
+        *[
+            (
+                f'chat m\n  > u1: "hi"\n  < a1: {said}\n',
+                f"x.tree:3: the model said something that a snapshot shows as `{shown}`, so that it is not known\n{HIDDEN}",
+            )
+            for said, shown in {
+                '"a" and more': "and more",
+                "think(a)": "a)",
+                'think("a" b)': "b)",
+                'call1 refund("a" "b")': '"a" "b")',
+                'call1 refund("odd key"=<id:1>)': "<id:1>)",
+                "call1 refund(opts={a: 1})": "a: 1})",
+                'call1 refund(opts={"a" 1})': "1})",
+            }.items()
+        ],
+        *[
+            (f'chat m\n  > u1: "hi"\n  < a1: {said}\n', f"x.tree:3: the line ends within what the model said\n{HIDDEN}")
+            for said in ('"a"; ', 'think("a"', "call1 refund(", "call1 refund(a=[1, ")
+        ],
     ],
 )
 def test_what_a_tree_does_not_hold_is_refused_with_its_line(text: str, problem: str) -> None:

@@ -285,6 +285,17 @@ def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
     ]
 
 
+def test_the_number_of_an_interrupt_is_the_same_under_a_key() -> None:
+    number = "2bea78d1d1f1c8669537f93792155a6d"
+    told = FrozenDict(interrupts=FrozenList([Structured("Interrupt", FrozenDict(id=number, value="sure?"))]))
+    run = run_of(frozen({"interrupt_id": number, "note": f"as {number}"}))
+    paused = Event("on_interrupt", run.id, None, "f", payload=told, number=9)
+
+    text = render(replace(run, events=(run.events[0], paused, run.events[-1])))
+
+    assert '"interrupt_id": <interrupt:1>' in text
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

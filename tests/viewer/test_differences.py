@@ -40,6 +40,12 @@ def test_a_line_stands_beside_the_one_that_replaces_it() -> None:
     ]
 
 
+def test_lines_that_are_gone_have_nothing_beside_them() -> None:
+    told = compared("trip.tree", RECEIVED, EXPECTED.replace("Paris", "Lyon"), "")
+
+    assert [(row[1], row[2]) for row in told["rows"]] == [("tool pay()", None), ("  < 3".strip(), None)]
+
+
 def test_a_match_and_a_new_snapshot_have_no_rows() -> None:
     match = compared("a.tree", EXPECTED, EXPECTED, "")
     assert (match["same"], match["expected"], match["rows"]) == (True, None, [])

@@ -14,7 +14,7 @@ from llmtest.events.words import FrozenDict, Usage
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
 from llmtest.wire.anthropic import Messages
 from llmtest.wire.api import BadBody, ReadAnswer
-from llmtest.wire.exchange import HttpAnswer, json_answer
+from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
 
 CLAUDE = "claude-sonnet-4-5-20250929"
 USAGE = {"input_tokens": 472, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 2}
@@ -243,6 +243,27 @@ def test_an_error_has_its_message_and_its_time_to_wait() -> None:
     body = {"type": "error", "error": {"type": "rate_limit_error", "message": "Slow down."}, "request_id": "req_1"}
 
     assert read(json_answer(body, 429, {"retry-after": "30"})) == ReadAnswer(Fail(429, 30, "Slow down."))
+
+
+def test_an_error_with_the_status_200_is_an_error() -> None:
+    body = {"type": "error", "error": {"type": "overloaded_error", "message": "Too busy."}}
+
+    assert read(json_answer(body)) == ReadAnswer(Fail(529, None, "Too busy."), ("an error with the HTTP status 200",))
+
+
+def test_a_text_before_the_result_of_a_tool_is_a_message_of_its_own() -> None:
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}
+    said = [{"type": "text", "text": "Here:"}, result, {"type": "text", "text": "And?"}]
+    call = Messages().read(
+        HttpRequest("POST", "https://api.anthropic.com/v1/messages", {}),
+        {"model": "m", "messages": [{"role": "user", "content": said}]},
+    )
+
+    assert [(message.role, message.text, message.tool_call_id) for message in call.messages] == [
+        ("human", "Here:", None),
+        ("tool", "sunny", "t1"),
+        ("human", "And?", None),
+    ]
 
 
 @pytest.mark.parametrize(

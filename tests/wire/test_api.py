@@ -80,6 +80,14 @@ def test_log_probabilities_that_the_script_does_not_say_are_a_violation(way: str
     assert second == f"  say them as the API does: response_metadata={{'{name}': ...}}"
 
 
+@pytest.mark.parametrize("token", ["content", '"content"', "delta", "{"])
+def test_a_token_may_be_a_word_of_the_format(token: str) -> None:
+    with scripted_providers({"openai:m": say(token, "b")}):
+        said = [chunk.text for chunk in ChatOpenAI(model="m").stream("hi") if chunk.text]
+
+    assert said == [token, "b"]
+
+
 def test_log_probabilities_of_the_script_are_those_of_the_answer() -> None:
     step = say("Hello", response_metadata={"logprobs": LOGPROBS})
     with scripted_providers({"openai:m": [step, step]}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import httpx
@@ -152,6 +153,12 @@ def test_other_ids_are_a_text_of_their_own(encoding: tiktoken.Encoding) -> None:
         assert bodies[0]["data"] == bodies[1]["data"]
 
 
+def test_without_an_encoding_in_memory_ids_are_a_text_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tiktoken.registry")
+
+    assert embeddings.text_of_ids([99, 97], "text-embedding-ada-002") == "tokens 99 97"
+
+
 # -- lengths
 
 
@@ -185,6 +192,15 @@ def test_vectors_of_another_length_than_asked_are_not_sent(api: Any, body: Any, 
     assert str(raised.value) == (
         "the request asks for vectors of length 256, but ScriptedEmbeddings(size=64) has vectors of length 64"
     )
+
+
+def test_a_batch_asks_for_vectors_of_one_length() -> None:
+    requests = [{"content": {"parts": [{"text": "cat"}]}, "outputDimensionality": size} for size in (256, 64)]
+
+    with pytest.raises(BadBody) as raised:
+        _answer(embeddings.Gemini(), {"requests": requests}, "/v1beta/models/m:batchEmbedContents")
+
+    assert str(raised.value) == "the requests of a batch ask for vectors of one length; got [64, 256]"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
+import anthropic
 import httpx
 import httpx2
 import pytest
@@ -126,6 +127,23 @@ def test_a_request_that_is_no_call_of_a_model_goes_out_and_is_missed() -> None:
 
     assert (odd.status_code, len(found.heard)) == (400, 1)
     assert [request.rpartition("/v1")[2] for request in found.missed] == ["/models", "/chat/completions"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_missed_comes_back_as_it_was(way: str) -> None:
+    with scripted_server(say("a").optional()) as server, ears() as found, expect_violation("bad request"):  # of the server
+        got = WAYS[way](f"{server.base_url('openai')}/chat/completions", [], {"authorization": f"Bearer {server.token}"})
+
+    assert (found.heard, len(found.missed)) == ([], 1)
+    assert b"the body of a request is a JSON object" in got
+
+
+def test_a_question_for_a_number_of_tokens_goes_out_and_is_not_kept() -> None:
+    with scripted_server({"anthropic:claude-x": say("a").optional()}) as server, ears() as found:
+        client = anthropic.Anthropic(base_url=server.base_url("anthropic"), api_key=server.token)
+        counted = client.messages.count_tokens(model="claude-x", messages=[{"role": "user", "content": "What is the weather?"}])
+
+    assert (counted.input_tokens, found.heard, found.missed) == (5, [], [])
 
 
 def test_nothing_listens_outside_of_a_block() -> None:

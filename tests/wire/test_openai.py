@@ -14,7 +14,7 @@ from llmtest import reply, say, think
 from llmtest.events.words import FrozenDict, Usage
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
 from llmtest.wire.api import BadBody, ModelCall, ReadAnswer
-from llmtest.wire.exchange import HttpAnswer, json_answer
+from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
 from llmtest.wire.openai import ChatCompletions, ChatWriter
 
 
@@ -176,6 +176,14 @@ def test_mistral_reasons_in_blocks() -> None:
     assert read(whole({"content": content})) == ReadAnswer(
         Reply((Thinking(("Hm", ".")), Text(("Yes", "."))), False), ("content of the type reference",)
     )
+
+
+def test_the_format_of_text_is_what_a_model_does_anyway() -> None:
+    body = {"model": "m", "messages": [], "response_format": {"type": "text"}, "temperature": 0}
+
+    call = ChatCompletions().read(HttpRequest("POST", "https://api.openai.com/v1/chat/completions", {}), body)
+
+    assert call.params == {"temperature": 0}
 
 
 def test_a_refusal_is_the_text_of_an_answer() -> None:

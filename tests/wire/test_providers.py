@@ -151,6 +151,14 @@ def test_a_key_with_a_star_for_the_provider_brings_the_keys_of_all() -> None:
     assert "OPENAI_API_KEY" not in os.environ
 
 
+@pytest.mark.usefixtures("no_keys")
+def test_a_key_that_the_program_sets_in_the_block_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Providers({"gpt-5": NEVER}):
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
+
+    assert os.environ["OPENAI_API_KEY"] == "sk-own"
+
+
 def test_a_key_of_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
 
@@ -266,6 +274,15 @@ def test_an_ini_script_starts_anew_on_each_page() -> None:
 
     assert said == [GREETS, GREETS]
     assert [page.take() for page in pages] == [[], []]
+
+
+def test_an_ini_script_goes_on_within_a_page() -> None:
+    with ini("openai:gpt-* = greeting.yaml"), opened(Ledger()) as page:
+        assert ask("gpt-5") == GREETS
+        with pytest.raises(openai.BadRequestError):
+            ask("gpt-5")
+
+        assert [violation.code for violation in page.take()] == ["unexpected call"]
 
 
 def test_an_ini_script_owes_its_steps_to_pages_that_call_it_only() -> None:

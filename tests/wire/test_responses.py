@@ -13,7 +13,7 @@ import pytest
 from llmtest.events.words import FrozenDict, Usage
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
 from llmtest.wire.api import BadBody, ReadAnswer
-from llmtest.wire.exchange import HttpAnswer, json_answer
+from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
 from llmtest.wire.responses import Responses
 
 USAGE = {
@@ -231,6 +231,42 @@ def test_what_a_step_cannot_say_is_named() -> None:
             "an item of the type custom_tool_call",
         ),
     )
+
+
+def test_what_a_step_cannot_say_of_a_stream_is_named() -> None:
+    answer = stream(
+        CREATED,
+        event("output_item.added", 0, item=message()),
+        event("content_part.added", 0, part={"type": "output_audio"}),
+        event("output_text.delta", 0, delta="Sunny.", logprobs=[{"token": "Sunny"}]),
+        event("output_text.annotation.added", 0, annotation={"type": "url_citation"}),
+        event("something.new", 0),
+        {"type": "response.completed", "response": response(message(text("Sunny.")))},
+    )
+
+    assert read(answer) == ReadAnswer(
+        Reply((Text(("Sunny.",)),), COUNTED), ("logprobs", "annotations", "an event of the type something.new")
+    )
+
+
+def test_the_arguments_of_a_call_may_come_with_its_end_alone() -> None:
+    done = {**CALLED, "arguments": '{"city": "Paris"}'}
+    answer = stream(
+        CREATED,
+        event("output_item.added", 0, item={**CALLED, "arguments": ""}),
+        event("output_item.done", 0, item=done),
+        {"type": "response.completed", "response": response(done)},
+    )
+
+    assert read(answer) == ReadAnswer(Reply((Call("weather", FrozenDict(city="Paris"), "call_1"),), COUNTED))
+
+
+def test_a_stored_prompt_needs_no_input() -> None:
+    request = HttpRequest("POST", "https://api.openai.com/v1/responses", {})
+
+    call = Responses().read(request, {"model": "gpt-5", "prompt": {"id": "pmpt_1"}})
+
+    assert call.messages == ()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 
 import pytest
@@ -31,7 +33,7 @@ class Pieces:
     def __iter__(self) -> Iterator[bytes]:
         raise NotImplementedError
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
         try:
             for piece in self.pieces:
                 if isinstance(piece, Exception):
@@ -158,7 +160,7 @@ def test_a_client_that_reads_slowly_holds_up_its_stream_only() -> None:
     made = []
 
     class Endless(Pieces):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
+        async def __aiter__(self) -> AsyncGenerator[bytes]:
             for number in range(10_000):
                 made.append(number)
                 yield b"x" * 10_000
@@ -171,6 +173,30 @@ def test_a_client_that_reads_slowly_holds_up_its_stream_only() -> None:
         until(plug, b"x")
         assert status(sent(server.port, request("/", b"", CLOSE, method="GET"))) == "HTTP/1.1 200 OK"
         assert len(made) < 5_000  # what is not read lies in the buffers of the system, which are small
+
+
+def test_a_client_that_lags_behind_gets_all_of_its_stream() -> None:
+    made = []
+
+    class Long(Pieces):
+        async def __aiter__(self) -> AsyncGenerator[bytes]:
+            for number in range(3_000):
+                made.append(number)
+                yield b"x" * 10_000
+
+    async def handler(asked: HttpRequest) -> HttpAnswer:
+        return HttpAnswer(200, {}, stream=Long()) if asked.path == "/long" else json_answer({})
+
+    with HttpServer(handler) as server, connected(server.port) as plug:
+        plug.sendall(request("/long", b"", CLOSE, method="GET"))
+        until(plug, b"x")
+        sent(server.port, request("/", b"", CLOSE, method="GET"))
+        waiting_at = len(made)
+        said = rest(plug)
+
+    assert waiting_at < 3_000
+    assert len(made) == 3_000
+    assert said.count(b"x") > 29_000_000
 
 
 # -- bad HTTP
@@ -236,6 +262,24 @@ def test_a_connection_without_a_request_may_stay() -> None:
         assert body(rest(plug)) == b"POST / "
 
 
+def test_a_request_that_comes_while_the_one_before_is_answered_is_the_next() -> None:
+    gate = hold()
+
+    async def handler(asked: HttpRequest) -> HttpAnswer:
+        if asked.path == "/slow":
+            await gate.ahold(lambda: "the first request")
+        return json_answer({"path": asked.path})
+
+    with HttpServer(handler) as server, connected(server.port) as plug:
+        plug.sendall(request("/slow"))
+        gate.wait()
+        plug.sendall(request("/next", b"", CLOSE))
+        sent(server.port, request("/", b"", CLOSE))  # the server has read what came before
+        gate.release()
+
+        assert re.findall(rb'"path": "(.*?)"', rest(plug)) == [b"/slow", b"/next"]
+
+
 def test_a_client_that_sends_ahead_without_end_is_cut_off() -> None:
     gate = hold()
     server, stream, _ = streaming(gate)
@@ -295,6 +339,37 @@ def test_a_connection_error_resets_the_connection_after_what_was_sent() -> None:
         until(plug, b"data: 1\n\n")
         with pytest.raises(ConnectionResetError):
             rest(plug)
+
+    assert endings == ["reset"]
+
+
+@pytest.mark.parametrize("half_closes", [False, True])
+def test_a_connection_breaks_although_its_client_reads_nothing(half_closes: bool) -> None:
+    endings: list[str] = []
+    ended = threading.Event()
+
+    class UntilFull(Pieces):
+        async def __aiter__(self) -> AsyncGenerator[bytes]:
+            (connection,) = server.connections
+            while not connection.transport.get_write_buffer_size():
+                yield b"x" * 10_000
+            while half_closes and not connection.transport.is_closing():
+                await asyncio.sleep(0)
+            raise ConnectionBroken(ConnectionError("broken"))
+
+    async def handler(asked: HttpRequest) -> HttpAnswer:
+        return HttpAnswer(200, {}, stream=UntilFull())
+
+    def note(_: HttpRequest, how: str) -> None:
+        endings.append(how)
+        ended.set()
+
+    with HttpServer(handler, ended=note, stall_limit_s=0.05) as server, connected(server.port) as plug:
+        plug.sendall(request("/", method="GET"))
+        if half_closes:
+            until(plug, b"x")
+            plug.shutdown(socket.SHUT_WR)
+        assert ended.wait(10)
 
     assert endings == ["reset"]
 

@@ -537,6 +537,15 @@ def test_bad_http_is_in_the_journal_and_a_violation() -> None:
     )
 
 
+def test_bad_http_is_shown_as_soon_as_it_is_refused() -> None:
+    shown: list[str] = []
+    with scripted_server(Script("x").optional()) as server, expect_violation("bad request"):
+        server.on_end = lambda entry: shown.append(str(entry))
+        sent(server.port, b"hello\r\n\r\n")
+
+    assert shown == ["1  ? ?  400  refused"]
+
+
 def test_a_gate_that_is_never_released_cuts_the_stream() -> None:
     gate = hold(timeout_s=0.1)
 

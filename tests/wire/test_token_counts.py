@@ -65,6 +65,9 @@ def test_a_server_counts_too() -> None:
         assert httpx2.post(url, json=whole, headers=headers).json() == {"totalTokens": 4}
         with expect_violation("bad request"):
             assert httpx2.post(url, json=[], headers=headers).status_code == 400
+        with expect_violation("bad request"):
+            said = httpx2.post(f"{server.url}/v1/messages/count_tokens", json=[], headers={"x-api-key": server.token})
+        assert (said.status_code, said.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
 def test_a_model_that_is_not_mapped_is_not_counted() -> None:

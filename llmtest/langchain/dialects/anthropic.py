@@ -77,6 +77,7 @@ class Anthropic(Dialect):
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
         self.counts = read_usage(self.usage) or Usage()
+        # The integration streams lists as soon as something else than text may come, also if none comes.
         thinking = (params.get("thinking") or {}).get("type") in ("enabled", "adaptive")
         self.lists = "tools" in params or thinking or self.reply.thinks or bool(self.reply.calls)
 
@@ -105,6 +106,7 @@ class Anthropic(Dialect):
         calls = [(call, self.plain.call_id(call)) for call in self.reply.calls]
         ids = iter([key for _, key in calls])
         content: Any = [self._said(parts, ids) for parts in self.blocks()]
+        # A lone text is a str, as before the API had blocks.
         if len(content) == 1 and content[0]["type"] == "text":
             content = content[0]["text"]
         message = self._message(content, calls, response_metadata={"model_provider": "anthropic"})
@@ -120,6 +122,7 @@ class Anthropic(Dialect):
     def _said(self, parts: list[Part], ids: Iterator[str]) -> dict[str, Any]:
         part = parts[0]
         if isinstance(part, Call):
+            # A block has an object as its input; what is no JSON is in `invalid_tool_calls` only.
             args = {} if part.malformed else json.loads(join_tokens(parts))
             return {"id": next(ids), "input": args, "name": part.tool, "type": "tool_use", "toolset_name": None}
         if isinstance(part, Text):
@@ -139,6 +142,7 @@ class Anthropic(Dialect):
             known = {"type": "thinking", "index": number}
             for token in self._streamed(parts):
                 yield self._chunk([{**known, "thinking": token}])
+            # The signature closes a block, so that a stream that is cut off has none.
             if not cut:
                 yield self._chunk([{**known, "thinking": "", "signature": fresh_id("signature")}])
 
@@ -147,7 +151,7 @@ class Anthropic(Dialect):
         named: dict[str, Any] = {"name": call.tool, "id": key, "index": index}
         opening = {**named, "input": {}, "type": "tool_use", "toolset_name": None}
         yield self._chunk([opening], tool_call_chunks=[{**named, "args": ""}])
-        yield self._arguments("", index)
+        yield self._arguments("", index)  # the API sends an empty piece first
         self.before += 1
         for token in self._streamed([call]):
             yield self._arguments(token, index)

@@ -57,6 +57,7 @@ class Dialect(ReplyStream[ChatGenerationChunk]):
         self.id: str | None = None  # as most integrations: LangChain makes the ids of messages from that of the run
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
+        # A copy: the program may change what it gets, and a repeated step is served again.
         self.more: dict[str, Any] = copy.deepcopy(dict(self.reply.response_metadata))
         self.script_keys = frozenset(self.more)
         self.response_format = params.get("response_format")

@@ -52,6 +52,7 @@ class ProviderErrors(ABC):
 
     def _class_for(self, status: int) -> Any:
         ours, theirs = self.server_errors if status >= 500 else ("", "")
+        # The integration's class first, which a program that catches the SDK's catches too; an older integration has none.
         places = [
             (self.integration, self.integration_classes.get(status, "")),
             (self.integration, ours),

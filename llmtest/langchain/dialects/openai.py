@@ -66,6 +66,7 @@ class OpenAI(Dialect):
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
+        # The SDK fills in the kinds of tokens of which there are none.
         self.usage = add_details(self.usage, {"audio": 0, "cache_read": 0}, {"audio": 0, "reasoning": 0})
         self.called = 0
 
@@ -90,6 +91,7 @@ class OpenAI(Dialect):
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
 
     def _read(self, call: Call, key: str) -> Any:
+        # LangChain's own parser, as the integration uses it: the text of its error is that of an invalid call.
         raw = {"id": key, "function": {"name": call.tool, "arguments": join_tokens([call])}}
         try:
             return parse_tool_call(raw, return_id=True)
@@ -106,6 +108,7 @@ class OpenAI(Dialect):
         return {**usage_words(usage), "prompt_tokens_details": read, "completion_tokens_details": said}
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
+        # The API opens an answer with an empty text; that of a call alone opens with the call.
         first = next((part for part in self.reply.parts if not isinstance(part, Thinking)), None)
         if not isinstance(first, Call):
             yield self._chunk("")
@@ -127,6 +130,7 @@ class OpenAI(Dialect):
     def _end(self) -> Iterator[ChatGenerationChunk]:
         said = {"finish_reason": finish_reason(self.reply), "model_name": self.model_name, "service_tier": "default"}
         yield self._chunk("", said)
+        # The usage comes in a chunk of its own, after the one that says why the answer ends.
         if self.usage is not None:
             message = AIMessageChunk(content="", usage_metadata=self.usage)
             yield ChatGenerationChunk(message=message, generation_info={})

@@ -40,6 +40,7 @@ class Responses(Dialect):
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
+        # The SDK fills in the kinds of tokens of which there are none.
         self.usage = add_details(self.usage, {"cache_read": 0, "cache_creation": 0}, {"reasoning": 0})
         self.id = fresh_id("resp")
         self.incomplete = incomplete_reason(self.reply)
@@ -48,7 +49,7 @@ class Responses(Dialect):
         return {
             **({"status": status} if (status := status_of(self.reply)) else {}),
             **({"incomplete_details": {"reason": self.incomplete}} if self.incomplete else {}),
-            "created_at": 0.0,
+            "created_at": 0.0,  # no clock: an answer is the same in each run
             "metadata": {},
             "model": self.model_name,
             "object": "response",
@@ -101,18 +102,21 @@ class Responses(Dialect):
     def _saying(self, parts: list[Part], index: int, cut: bool) -> Iterator[ChatGenerationChunk]:
         yield self._chunk([])
         if self.reply.refusal:
+            # The integration tells a refusal whole, once it is over.
             refused = "".join(self._streamed(parts))
             if not cut:
                 yield self._chunk([{"type": "refusal", "refusal": refused}])
             return
         for token in self._streamed(parts):
             yield self._chunk([{"type": "text", "text": token, "index": index}])
+        # The id of a text comes with the end of its item.
         if not cut:
             yield self._chunk([{"type": "text", "text": "", "id": fresh_id("msg"), "index": index}])
 
     def _reasoning(self, parts: list[Part], index: int) -> Iterator[ChatGenerationChunk]:
         known = {"type": "reasoning", "index": index}
         named = {**known, "id": fresh_id("rs")}
+        # The API opens the item, and then the summary in it.
         yield self._chunk([{**named, "summary": []}])
         yield self._chunk([{**named, "summary": [_summary("")]}])
         for token in self._streamed(parts):

@@ -26,56 +26,55 @@ _asked: Final[ContextVar[list[HttpAnswer] | None]] = ContextVar("llmtest_aiohttp
 
 def patch(library: ModuleType) -> list[Patch]:
     """Patch the sessions of aiohttp, and the connections that they ask for."""
-
-    def wrap_request(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        client = Client(is_intercepted=not str(original.__module__).startswith("aiohttp."))
-
-        @functools.wraps(original)
-        async def request(self: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
-            whole = self._build_url(str_or_url)
-            target = boundary.target_of(method, str(whole))
-            if target is None:
-                return await original(self, method, str_or_url, **kwargs)
-            headers = {str(name).lower(): str(value) for name, value in self._prepare_headers(kwargs.get("headers")).items()}
-            url = str(whole.update_query(kwargs.get("params") or {}))
-            asked = HttpRequest(method.upper(), url, headers, _body(library, kwargs))
-            try:
-                answer = await boundary.aanswer(target, asked, lambda: client)
-            except ConnectionBroken as broken:
-                raise _error(library, broken) from broken.error
-            if answer is None:
-                return await original(self, method, str_or_url, **kwargs)
-            came = (
-                answer
-                if isinstance(answer, HttpAnswer)
-                else await _overheard(answer, original(self, method, str_or_url, **kwargs))
-            )
-            token = _asked.set([came])
-            try:
-                return await original(self, method, str_or_url, **kwargs)
-            finally:
-                _asked.reset(token)
-
-        return request
-
-    def wrap_connect(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        @functools.wraps(original)
-        async def connect(self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
-            answers = _asked.get()
-            if not answers:
-                return await original(self, req, *args, **kwargs)
-            loop = asyncio.get_running_loop()
-            protocol = library.client_proto.ResponseHandler(loop)
-            protocol.connection_made(_Wire(library, protocol, answers.pop(), loop))
-            protocol.force_close()  # it serves one request
-            return library.connector.Connection(self, req.connection_key, protocol, loop)
-
-        return connect
-
     return [
-        replace(library.ClientSession, "_request", wrap_request),
-        replace(library.BaseConnector, "connect", wrap_connect),
+        replace(library.ClientSession, "_request", functools.partial(_wrap_request, library)),
+        replace(library.BaseConnector, "connect", functools.partial(_wrap_connect, library)),
     ]
+
+
+def _wrap_request(library: ModuleType, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    client = Client(is_intercepted=not str(original.__module__).startswith("aiohttp."))
+
+    @functools.wraps(original)
+    async def request(self: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
+        whole = self._build_url(str_or_url)
+        target = boundary.target_of(method, str(whole))
+        if target is None:
+            return await original(self, method, str_or_url, **kwargs)
+        headers = {str(name).lower(): str(value) for name, value in self._prepare_headers(kwargs.get("headers")).items()}
+        url = str(whole.update_query(kwargs.get("params") or {}))
+        asked = HttpRequest(method.upper(), url, headers, _body(library, kwargs))
+        try:
+            answer = await boundary.aanswer(target, asked, lambda: client)
+        except ConnectionBroken as broken:
+            raise _error(library, broken) from broken.error
+        if answer is None:
+            return await original(self, method, str_or_url, **kwargs)
+        came = (
+            answer if isinstance(answer, HttpAnswer) else await _overheard(answer, original(self, method, str_or_url, **kwargs))
+        )
+        token = _asked.set([came])
+        try:
+            return await original(self, method, str_or_url, **kwargs)
+        finally:
+            _asked.reset(token)
+
+    return request
+
+
+def _wrap_connect(library: ModuleType, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(original)
+    async def connect(self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
+        answers = _asked.get()
+        if not answers:
+            return await original(self, req, *args, **kwargs)
+        loop = asyncio.get_running_loop()
+        protocol = library.client_proto.ResponseHandler(loop)
+        protocol.connection_made(_Wire(library, protocol, answers.pop(), loop))
+        protocol.force_close()  # it serves one request
+        return library.connector.Connection(self, req.connection_key, protocol, loop)
+
+    return connect
 
 
 async def _overheard(heard: Heard, asking: Awaitable[Any]) -> HttpAnswer:
@@ -106,8 +105,7 @@ class _Wire(asyncio.Transport):
             return
         try:
             async for piece in answer.stream:
-                if piece:
-                    self._protocol.data_received(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self._protocol.data_received(b"%x\r\n%b\r\n" % (len(piece), piece))
         except ConnectionBroken as broken:
             await self._break(broken.error if isinstance(broken.error, ConnectionError) else _error(self._library, broken))
         except Exception as error:  # as of a gate that was never released: the reader is told, who would wait for ever

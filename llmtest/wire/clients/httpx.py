@@ -23,75 +23,80 @@ _built: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
 
 def patch(library: ModuleType) -> list[Patch]:
     """Patch the transports of httpx or httpx2."""
-    body, heard_body = _body_of(library), _heard_body_of(library)
-
-    def wrap_sync(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        @functools.wraps(original)
-        def handle_request(self: Any, request: Any) -> Any:
-            url = str(request.url)
-            target = boundary.target_of(request.method, url)
-            if target is None:
-                return original(self, request)
-            asked = HttpRequest(request.method, url, request.headers, request.read())
-            try:
-                answer = boundary.answer(target, asked, lambda: _client_of(library, original, self))
-            except ConnectionBroken as broken:
-                raise _error(library, "ConnectError", broken, request) from broken.error
-            if answer is None:
-                return original(self, request)
-            if isinstance(answer, HttpAnswer):
-                return _response(library, body, answer, request)
-            request.headers["accept-encoding"] = UNCHANGED_ENCODING
-            try:
-                response = original(self, request)
-            except BaseException as error:
-                answer.end(error)
-                raise
-            return _overheard(heard_body, answer, response)
-
-        return handle_request
-
-    def wrap_async(original: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        @functools.wraps(original)
-        async def handle_async_request(self: Any, request: Any) -> Any:
-            url = str(request.url)
-            target = boundary.target_of(request.method, url)
-            if target is None:
-                return await original(self, request)
-            asked = HttpRequest(request.method, url, request.headers, await request.aread())
-            try:
-                answer = await boundary.aanswer(target, asked, lambda: _client_of(library, original, self))
-            except ConnectionBroken as broken:
-                raise _error(library, "ConnectError", broken, request) from broken.error
-            if answer is None:
-                return await original(self, request)
-            if isinstance(answer, HttpAnswer):
-                return _response(library, body, answer, request)
-            request.headers["accept-encoding"] = UNCHANGED_ENCODING
-            try:
-                response = await original(self, request)
-            except BaseException as error:
-                answer.end(error)
-                raise
-            return _overheard(heard_body, answer, response)
-
-        return handle_async_request
-
-    def wrap_init(original: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(original)
-        def init(self: Any, *args: Any, **kwargs: Any) -> None:
-            original(self, *args, **kwargs)
-            _built[self] = program_place(), ledger.current().test
-
-        return init
-
     sync, async_ = library.HTTPTransport, library.AsyncHTTPTransport
     return [
-        replace(sync, "handle_request", wrap_sync),
-        replace(async_, "handle_async_request", wrap_async),
-        replace(sync, "__init__", wrap_init),
-        replace(async_, "__init__", wrap_init),
+        replace(sync, "handle_request", functools.partial(_wrap_sync, library)),
+        replace(async_, "handle_async_request", functools.partial(_wrap_async, library)),
+        replace(sync, "__init__", _wrap_init),
+        replace(async_, "__init__", _wrap_init),
     ]
+
+
+def _wrap_sync(library: ModuleType, original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    body, heard_body = _body_of(library), _heard_body_of(library)
+
+    @functools.wraps(original)
+    def handle_request(self: Any, request: Any) -> Any:
+        url = str(request.url)
+        target = boundary.target_of(request.method, url)
+        if target is None:
+            return original(self, request)
+        asked = HttpRequest(request.method, url, request.headers, request.read())
+        try:
+            answer = boundary.answer(target, asked, lambda: _client_of(library, original, self))
+        except ConnectionBroken as broken:
+            raise _error(library, "ConnectError", broken, request) from broken.error
+        if answer is None:
+            return original(self, request)
+        if isinstance(answer, HttpAnswer):
+            return _response(library, body, answer, request)
+        request.headers["accept-encoding"] = UNCHANGED_ENCODING
+        try:
+            response = original(self, request)
+        except BaseException as error:
+            answer.end(error)
+            raise
+        return _overheard(heard_body, answer, response)
+
+    return handle_request
+
+
+def _wrap_async(library: ModuleType, original: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    body, heard_body = _body_of(library), _heard_body_of(library)
+
+    @functools.wraps(original)
+    async def handle_async_request(self: Any, request: Any) -> Any:
+        url = str(request.url)
+        target = boundary.target_of(request.method, url)
+        if target is None:
+            return await original(self, request)
+        asked = HttpRequest(request.method, url, request.headers, await request.aread())
+        try:
+            answer = await boundary.aanswer(target, asked, lambda: _client_of(library, original, self))
+        except ConnectionBroken as broken:
+            raise _error(library, "ConnectError", broken, request) from broken.error
+        if answer is None:
+            return await original(self, request)
+        if isinstance(answer, HttpAnswer):
+            return _response(library, body, answer, request)
+        request.headers["accept-encoding"] = UNCHANGED_ENCODING
+        try:
+            response = await original(self, request)
+        except BaseException as error:
+            answer.end(error)
+            raise
+        return _overheard(heard_body, answer, response)
+
+    return handle_async_request
+
+
+def _wrap_init(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        _built[self] = program_place(), ledger.current().test
+
+    return init
 
 
 def _client_of(library: ModuleType, original: Callable[..., Any], transport: Any) -> Client:

@@ -97,9 +97,6 @@ class _Body(io.RawIOBase):
         self._pieces: Iterator[bytes] = iter(stream)
         self._left = b""
 
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any) -> int:
         try:
             while not self._left:

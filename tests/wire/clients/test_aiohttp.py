@@ -163,6 +163,23 @@ async def test_a_gate_that_nobody_releases_is_an_error_for_the_reader(page: Ledg
 
 
 @pytest.mark.asyncio
+async def test_a_connection_may_be_closed_twice() -> None:
+    gate = hold()
+
+    with Providers({"gpt-5": say("one ", gate, "two")}):
+        async with aiohttp.ClientSession() as session, session.post(URL, json=STREAM) as answer:
+            await answer.content.readany()
+            transport = answer.connection.transport
+            transport.close()
+            transport.close()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await answer.read()
+        gate.release()
+
+    assert transport.is_closing()
+
+
+@pytest.mark.asyncio
 async def test_a_reader_that_leaves_early_leaves_nothing_behind() -> None:
     gate = hold()
 

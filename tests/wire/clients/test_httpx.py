@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import subprocess
 import sys
 import threading
@@ -171,6 +172,30 @@ with Providers({"gpt-5": ["one", "two"]}):
     print(openai.OpenAI().chat.completions.create(**body).choices[0].message.content)
 print(httpx.HTTPTransport.handle_request.__module__, hasattr(httpx.HTTPTransport.handle_request, "__wrapped__"))
 """
+
+
+def test_a_client_that_is_patched_at_its_import_keeps_what_its_loader_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "aiohttp", raising=False)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    clients.watch()
+    try:
+        spec = importlib.util.find_spec("aiohttp")
+    finally:
+        clients.unwatch()
+
+    assert spec is not None
+    assert spec.loader is not None
+    assert spec.loader.get_filename("aiohttp") == spec.origin  # type: ignore[attr-defined]
+
+
+def test_a_client_that_is_not_installed_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "aiohttp", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+    clients.watch()
+    try:
+        assert importlib.util.find_spec("aiohttp") is None
+    finally:
+        clients.unwatch()
 
 
 def test_a_client_that_is_imported_only_later_is_answered() -> None:
