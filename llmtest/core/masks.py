@@ -205,6 +205,28 @@ class Table:
         return self._called.get(group) or (mask("secret") if group == "secret" else f"<{group}>")
 
 
+class Unchecked:
+    """Texts that are looked at together: a quick look at each of many short texts takes longer than to write them."""
+
+    def __init__(self) -> None:
+        self._table = table()
+        self._texts: list[str] = []
+        self._size = 0
+        self._is_risky = False
+
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+        self._size += len(text)
+        if self._size > 1 << 18:
+            self.may_hold_secrets()
+
+    def may_hold_secrets(self) -> bool:
+        """False if none of the texts so far holds a secret, for certain."""
+        self._is_risky = self._is_risky or self._table.may_hold_secrets("\n".join(self._texts))
+        self._texts, self._size = [], 0
+        return self._is_risky
+
+
 def pair_of(match: re.Match[str]) -> tuple[str, str, str]:
     """Return the name of a pair in a text of JSON as it stands there, the name itself, and its quote."""
     if match["name"] is None:

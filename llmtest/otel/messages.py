@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
+from llmtest.core.masks import Unchecked
 from llmtest.events.content import read_block
 from llmtest.events.usage import read_usage
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Generation, Message, Opaque, Structured, ToolCall
@@ -82,6 +83,48 @@ def _parts(message: Message) -> Iterator[dict[str, Any]]:
         elif kind == "other":
             yield {**plain(block), "type": name or "other"}
     yield from map(plain, message.tool_calls)
+
+
+_ENCODE: Final = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=plain
+).encode
+
+
+class Texts:
+    """The values of one trace as JSON. A message is encoded once: agents pass their whole conversation from run to run."""
+
+    def __init__(self, unchecked: Unchecked) -> None:
+        self._unchecked = unchecked
+        self._known: dict[int, tuple[str, Message]] = {}  # with the message, so that its `id` is not used again
+
+    def of(self, value: object) -> str:
+        """Return a value as JSON."""
+        if type(value) is Message:
+            return self._message(value)
+        if type(value) is FrozenList and value and type(value[0]) is Message and set(map(type, value)) == {Message}:
+            return f"[{','.join(map(self._message, value))}]"
+        if type(value) is FrozenDict and len(value) == 1:
+            ((key, inner),) = value.items()
+            name = f"{_ENCODE(str(key))}:"
+            self._unchecked.add(name)
+            return f"{{{name}{self.of(inner)}}}"
+        text = _encoded(value)
+        self._unchecked.add(text)
+        return text
+
+    def _message(self, message: Message) -> str:
+        found = self._known.get(id(message))
+        if found is None:
+            found = self._known[id(message)] = (_encoded(written(message)), message)
+            self._unchecked.add(found[0])
+        return found[0]
+
+
+def _encoded(value: object) -> str:
+    try:
+        return _ENCODE(value)
+    except (ValueError, TypeError):  # a number or a key that JSON does not have
+        return _ENCODE(plain(value))
 
 
 # -- read
