@@ -95,6 +95,7 @@ class Texts:
 
     def __init__(self, unchecked: Unchecked) -> None:
         self._unchecked = unchecked
+        self._pairs: dict[str, str] = {}
         self._known: dict[int, tuple[str, Message]] = {}  # with the message, so that its `id` is not used again
 
     def of(self, value: object) -> str:
@@ -111,6 +112,16 @@ class Texts:
         text = _encoded(value)
         self._unchecked.add(text)
         return text
+
+    def of_metadata(self, metadata: FrozenDict) -> str:
+        """Return metadata as JSON. Most of it is the same in all runs, and is looked at once."""
+        for key, value in metadata.items():
+            if type(value) is not str:
+                self._unchecked.add(_encoded({key: value}))
+            elif self._pairs.get(key) != value:
+                self._pairs[key] = value
+                self._unchecked.add(f'"{key}":"{value}"')
+        return _encoded(metadata)
 
     def _message(self, message: Message) -> str:
         found = self._known.get(id(message))

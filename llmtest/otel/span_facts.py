@@ -67,7 +67,10 @@ def facts_of(span: Span) -> SpanFacts:
 
 def _first(told: Mapping[str, Any], *keys: str) -> Any:
     """Return the value of the first of these attributes that a span has; None if it has none."""
-    return next((told[key] for key in keys if told.get(key) is not None), None)
+    for key in keys:  # no generator: this is asked ten times for each span
+        if (found := told.get(key)) is not None:
+            return found
+    return None
 
 
 def _read(told: Mapping[str, Any], *keys: str) -> Any:
@@ -152,7 +155,7 @@ def _type_in(message: str) -> str | None:
 def _metadata(told: Mapping[str, Any]) -> FrozenDict:
     found = read_json(_first(told, Own.METADATA, OpenInference.METADATA, Langfuse.METADATA))
     made = freeze(found) if isinstance(found, dict) else EMPTY
-    pairs = {_METADATA.sub("", key): freeze(_read_part(told[key])) for key in told if key.startswith(_PREFIXES)}
+    pairs = {_METADATA.sub("", key): freeze(_read_part(value)) for key, value in told.items() if key.startswith(_PREFIXES)}
     thread = _text(told, names.CONVERSATION, OpenInference.SESSION)
     if thread is not None and not {"thread_id", "session_id", "conversation_id"} & made.keys():
         pairs["thread_id"] = thread

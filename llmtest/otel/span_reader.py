@@ -28,7 +28,7 @@ from llmtest.otel.messages import freeze, text_of_value
 from llmtest.otel.span_facts import UNKNOWN, SpanFacts, facts_of
 from llmtest.otel.spans import Span, run_id_of
 from llmtest.recording.recording import Recording
-from llmtest.tracing.jsonl import check_depth, check_references, event_row
+from llmtest.tracing.jsonl import message_texts, numbered_rows
 from llmtest.tracing.rows import revived
 
 MISSING: Final = "a span that is missing"
@@ -76,12 +76,7 @@ def _revived(spans: Sequence[Span], inside: int) -> Recording:
     for span in spans:
         told = span.attributes
         facts |= {lane["number"]: json.dumps(lane) for lane in json.loads(told[Own.LANES])}
-        messages, events = json.loads(told.get(Own.MESSAGES, "[]")), json.loads(told[Own.EVENTS])
-        if not events:
-            raise ValueError("a run has no events")
-        check_depth([messages, events])
-        check_references(messages)
-        parts.append(([json.dumps(message) for message in messages], [event_row(int(row[0]), row[1:]) for row in events]))
+        parts.append((list(message_texts(told.get(Own.MESSAGES, "[]"))), list(numbered_rows(told[Own.EVENTS]))))
     found = revived(inside, facts.values(), *parts)
     if [event.number for event in [*found, *found.late_events]] != sorted(row[0] for _, rows in parts for row in rows):  # type: ignore[type-var]
         raise ValueError("events are missing")

@@ -152,6 +152,13 @@ class _Spans:
         self._values[text] = value
         return text
 
+    def _metadata(self, run: Run) -> str | None:
+        if not run.metadata:
+            return None
+        text = self._texts.of_metadata(run.metadata)
+        self._values[text] = run.metadata
+        return text
+
     def _text(self, value: object) -> str:
         """Return a text as it is, and any other value as JSON."""
         return value if isinstance(value, str) else self._json(value)
@@ -216,7 +223,7 @@ class _Spans:
             names.OPERATION: operation,
             names.CONVERSATION: _conversation(run),
             Own.TAGS: list(run.tags) or None,
-            Own.METADATA: self._json(run.metadata) if self.with_content and run.metadata else None,
+            Own.METADATA: self._metadata(run) if self.with_content else None,
         }
         if run.kind in MODELS:
             return made | self._genai_model(run)
@@ -323,7 +330,7 @@ class _Spans:
         return made
 
     def _openinference_values(self, run: Run) -> dict[str, Any]:
-        made: dict[str, Any] = {OpenInference.METADATA: self._json(run.metadata) if run.metadata else None}
+        made: dict[str, Any] = {OpenInference.METADATA: self._metadata(run)}
         values = [(OpenInference.INPUT, OpenInference.INPUT_MIME, run.input)]
         if run.end is not None and run.error is None:
             values.append((OpenInference.OUTPUT, OpenInference.OUTPUT_MIME, run.output))

@@ -238,14 +238,16 @@ _ATOMS: Final[Mapping[str, Callable[[Any], object]]] = {
 
 
 class Reader:
-    """Decode the output of a `Writer`: equal values, and the same message for the same number.
+    """Decode the output of a `Writer`: equal values, and the same message for the same number. Readers of the same trace share
+    `known`, its messages by their JSON.
 
     Raises:
         ValueError, LookupError, TypeError: from each method, the text is not such output.
     """
 
-    def __init__(self, messages: Sequence[str]) -> None:
+    def __init__(self, messages: Sequence[str], known: dict[str, Message] | None = None) -> None:
         self._bodies = messages
+        self._known = known if known is not None else {}
         self._messages = cache(self._message)
         self._decode = json.JSONDecoder(object_hook=self._object).decode
 
@@ -259,7 +261,13 @@ class Reader:
         return payload
 
     def _message(self, number: int) -> Message:
-        return _word_of(Message, self._decode(self._bodies[number]))
+        body = self._bodies[number]
+        found = self._known.get(body)
+        if found is None:
+            found = _word_of(Message, self._decode(body))
+            if '"@"' not in body and "\\u" not in body:  # the numbers of messages in it are those of this reader
+                self._known[body] = found
+        return found
 
     def _object(self, found: dict[str, Any]) -> object:
         tag = found.pop(TAG, None)

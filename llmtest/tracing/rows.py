@@ -22,7 +22,7 @@ from llmtest.core.text import clip
 from llmtest.errors import StoreError
 from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS
 from llmtest.events.events import Event, Latency, Run, UnseenCall
-from llmtest.events.words import EMPTY, FrozenDict
+from llmtest.events.words import EMPTY, FrozenDict, Message
 from llmtest.recording.recording import Recording
 from llmtest.recording.runs import build_runs
 from llmtest.scripts.step_types import is_rate, is_seconds
@@ -272,7 +272,8 @@ def revived(inside: int, lanes: Iterable[str], *parts: Part, place: str = "") ->
 
 def _in_order(parts: Sequence[Part]) -> Iterable[tuple[Reader, Sequence[Any]]]:
     """Return the events of all parts by their numbers, each with the reader of its part."""
-    readers = [(Reader(messages), events) for messages, events in parts]
+    known: dict[str, Message] = {}
+    readers = [(Reader(messages, known), events) for messages, events in parts]
     found = ((reader, row) for reader, events in readers for row in events)
     return found if len(parts) == 1 else sorted(found, key=lambda pair: pair[1][0])
 
