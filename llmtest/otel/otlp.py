@@ -361,6 +361,15 @@ def _of_jaeger(found: Mapping[str, Any], source: str) -> Span:
 # -- protobuf
 
 
+class Refused(Exception):
+    """A backend has refused spans, some or all of them, and would refuse them again."""
+
+    def __init__(self, why: str, count: int | None = None) -> None:
+        super().__init__(why)
+        self.count = count
+        """How many of them; None for all."""
+
+
 def _trace_service() -> Any:
     try:
         from opentelemetry.proto.collector.trace.v1 import trace_service_pb2

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from llmtest.core.text import amount
 from llmtest.errors import OtelError
-from llmtest.otel.otlp import PACKAGES, as_sdk, write_json, write_protobuf
+from llmtest.otel.otlp import PACKAGES, Refused, as_sdk, write_json, write_protobuf
 from llmtest.otel.span_writer import Options, spans_of
 from llmtest.otel.spans import Span
 from llmtest.tracing.rows import Trace
@@ -89,14 +89,23 @@ def send(url: str, traces: Iterable[Trace], options: Options, service: str = "ll
     exporter, sent = exporter_to(url), 0
     try:
         for batch in _batches(span for trace in traces for span in spans_of(trace, options)):
-            if not _arrived(exporter.export(as_sdk(batch, service))):
+            why = _refusal_of(exporter, batch, service)
+            if why is not None:
                 raise OtelError(
-                    f"{address_of(url)} has not taken a batch of {amount(len(batch), 'span')}; {sent:,} were sent before"
+                    f"{address_of(url)} has not taken a batch of {amount(len(batch), 'span')}{why}; {sent:,} were sent before"
                 )
             sent += len(batch)
     finally:
         exporter.shutdown()
     return sent
+
+
+def _refusal_of(exporter: Exporter, batch: Sequence[Span], service: str) -> str | None:
+    """Send a batch; return why it was not taken, None if it was."""
+    try:
+        return None if _arrived(exporter.export(as_sdk(batch, service))) else ""
+    except Refused as refused:
+        return f" ({refused})"
 
 
 def _batches(spans: Iterable[Span]) -> Iterator[list[Span]]:
@@ -130,10 +139,10 @@ def exporter_to(url: str) -> Exporter:
     """
     address = address_of(url)
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from llmtest.otel.http_exporter import HttpExporter
     except ImportError:
         raise OtelError(PACKAGES) from None
-    return OTLPSpanExporter(endpoint=address, timeout=TIMEOUT_S)
+    return HttpExporter(address, TIMEOUT_S)
 
 
 def _arrived(result: Any) -> bool:
@@ -270,16 +279,15 @@ class LiveExport:
                     return
                 batch = self._take()
                 self._flying = len(batch)
-            why = self._send(batch)
+            lost, why = self._send(batch)
             with self._changed:
                 is_given_up, self._flying = self._flying == 0, 0
-                if why is None and not is_given_up:
-                    self.counts.sent += len(batch)
-                elif not is_given_up:
-                    self.counts.failed += len(batch)
+                if not is_given_up:
+                    self.counts.sent += len(batch) - lost
+                    self.counts.failed += lost
                 self._changed.notify_all()
-            if why is not None and not is_given_up:
-                self._warn_of(len(batch), why)
+            if lost and not is_given_up:
+                self._warn_of(lost, why)
 
     def _take(self) -> list[Span]:
         batch: list[Span] = []
@@ -288,9 +296,12 @@ class LiveExport:
         self._waiting -= len(batch)
         return batch
 
-    def _send(self, batch: list[Span]) -> str | None:
-        """Send a batch, with more patience after each failure; return why it was given up, if it was."""
-        why = "it refused them"
+    def _send(self, batch: list[Span]) -> tuple[int, str]:
+        """Send a batch, with more patience after each failure; return how many of its spans were given up, and why.
+
+        What a backend refuses for good is not sent again.
+        """
+        why = "it did not take them"
         for attempt in range(TRIES):
             if attempt:
                 (self._wait or self._over.wait)(FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))
@@ -298,10 +309,12 @@ class LiveExport:
                     break
             try:
                 if _arrived(self._exporter.export(as_sdk(batch, self._service))):
-                    return None
+                    return 0, ""
+            except Refused as refused:
+                return len(batch) if refused.count is None else refused.count, str(refused)
             except Exception as error:  # of a library of others: the program goes on
                 why = f"{type(error).__name__}: {error}"
-        return why
+        return len(batch), why
 
     def _warn_of(self, count: int, why: str) -> None:
         self._warn(f"{amount(count, 'span')} could not be sent to {self.where} ({why})")

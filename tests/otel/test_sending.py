@@ -324,6 +324,7 @@ def test_the_end_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    monkeypatch.delitem(sys.modules, "llmtest.otel.http_exporter", raising=False)
 
     with pytest.raises(OtelError, match=r"pip install 'llmtest-kit\[otel\]'"):
         module.exporter_to("http://x")
