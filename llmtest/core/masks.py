@@ -61,42 +61,9 @@ _HEADER = (
 # The base64 of a user and a password: upper and lower case change in it, other than in words.
 _BASIC = r"(?<=[Bb]asic )(?=[\w+/]*(?:[a-z][A-Z][\w+/]*(?:[a-z][A-Z]|\d)|\d[\w+/]*[a-z][A-Z]|[\w+/]*=))[\w+/]{8,}={0,2}"
 _HINTS: Final = (
-    *(
-        "key",
-        "secret",
-        "pass",
-        "pwd",
-        "token",
-        "jwt",
-        "credential",
-        "auth",
-        "cookie",
-        "bearer",
-        "basic ",
-        "sig",
-        "sk-",
-        "gh",
-        "xox",
-    ),
-    *(
-        "akia",
-        "asia",
-        "aiza",
-        "lpat-",
-        "ya29.",
-        "gsk_",
-        "hf_",
-        "r8_",
-        "xai-",
-        "pplx-",
-        "tvly-",
-        "lsv2_",
-        "_live_",
-        "_test_",
-        "npm_",
-        "hub_pat_",
-    ),
-    *("eyj", "://", "connection"),
+    *("key", "secret", "pass", "pwd", "token", "jwt", "credential", "auth", "cookie", "bearer", "basic ", "sig", "sk-", "gh"),
+    *("xox", "akia", "asia", "aiza", "lpat-", "hub_pat_", "ya29.", "gsk_", "hf_", "r8_", "xai-", "pplx-", "tvly-", "lsv2_"),
+    *("_live_", "_test_", "npm_", "eyj", "://", "connection"),
 )
 """A lower-case text of JSON without any of these holds no secret: a quick look."""
 _CLOSER_HINTS: Final = {

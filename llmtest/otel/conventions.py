@@ -264,6 +264,28 @@ class Older:
     REASONING: Final = ("gen_ai.usage.reasoning_tokens", "gen_ai.usage.details.reasoning_tokens")
 
 
+class Adk:
+    """What Google ADK writes on its spans beside the GenAI conventions."""
+
+    REQUEST: Final = "gcp.vertex.agent.llm_request"
+    RESPONSE: Final = "gcp.vertex.agent.llm_response"
+    ARGUMENTS: Final = "gcp.vertex.agent.tool_call_args"
+    RESULT: Final = "gcp.vertex.agent.tool_response"
+
+
+class EventNames:
+    """Events of spans that have the messages, as the GenAI conventions had them before 1.37; Strands writes them."""
+
+    ROLES: Final = {
+        "gen_ai.system.message": "system",
+        "gen_ai.user.message": "human",
+        "gen_ai.assistant.message": "ai",
+        "gen_ai.tool.message": "tool",
+    }
+    CHOICE: Final = "gen_ai.choice"
+    FINISH_REASON: Final = "finish_reason"
+
+
 class Own:
     """What no convention has a name for. A reader that does not know them loses only what the page of limits says."""
 

@@ -16,10 +16,7 @@ from llmtest.otel.otlp import Refused
 
 RETRYABLE: Final = frozenset({429, 502, 503, 504})
 """The statuses after which a request may be sent again: https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes"""
-_CREDENTIALS: Final = (
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
-)
+_CREDENTIALS: Final = tuple(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER" for signal in ("", "TRACES_"))
 
 
 class HttpExporter:
