@@ -20,16 +20,19 @@ from llmtest.events.callbacks import RunKind
 
 @dataclass(frozen=True, slots=True)
 class GenAI:
-    """The names of one version of the GenAI semantic conventions. Those that a version has renamed are fields."""
+    """One version of the GenAI semantic conventions: what differs between the versions."""
 
     version: str
     cache_write: str
     workflow_name: str
+    top_k: type[int] | type[float]
+    needs_finish_reason: bool
+    """True if each message of an answer must have a finish reason."""
 
 
 VERSIONS: Final = {
-    "0.1": GenAI("0.1.0", "gen_ai.usage.cache_write.input_tokens", "gen_ai.agent.name"),
-    "1.41": GenAI("1.41.0", "gen_ai.usage.cache_creation.input_tokens", "gen_ai.workflow.name"),
+    "0.1": GenAI("0.1.0", "gen_ai.usage.cache_write.input_tokens", "gen_ai.agent.name", int, False),
+    "1.41": GenAI("1.41.0", "gen_ai.usage.cache_creation.input_tokens", "gen_ai.workflow.name", float, True),
 }
 """By version: the names that differ. `0.1` is the first release of the repository to which the conventions moved after 1.41."""
 LATEST: Final = "0.1"

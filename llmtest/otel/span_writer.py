@@ -247,7 +247,8 @@ class _Spans:
         ):
             messages = _conversation_in(value) if operation is not None else None
             if messages is not None:
-                made[key] = self._json(messages)
+                is_answer = key == names.OUTPUT_MESSAGES and self.names.needs_finish_reason
+                made[key] = self._json([self._answer(message) for message in messages] if is_answer else messages)
             elif value is not None:
                 made[own] = self._json(value)
         return made
@@ -265,17 +266,25 @@ class _Spans:
             names.RESPONSE_ID: next((message.id for message in answers if message.id), None),
             names.RESPONSE_MODEL: next(filter(None, (read_model_name(m.response_metadata) for m in answers)), None),
             names.FINISH_REASONS: list(filter(None, map(_finish_reason, answers))) or None,
-            **{key: value for key, value in _parameters(params).items() if self.with_content or key != names.PARAMETERS["stop"]},
+            **{
+                key: value
+                for key, value in _parameters(params, self.names).items()
+                if self.with_content or key != names.PARAMETERS["stop"]
+            },
         }
         if run.usage is not None and not run.cached:
             made |= self._usage(run.usage)
         if self.with_content:
             made |= {
                 names.INPUT_MESSAGES: self._json(_asked(run)),
-                names.OUTPUT_MESSAGES: self._json([_answer(g.message or Message("ai", g.text)) for g in _generations(run)]),
+                names.OUTPUT_MESSAGES: self._json([self._answer(g.message or Message("ai", g.text)) for g in _generations(run)]),
                 names.TOOL_DEFINITIONS: self._json(_definitions(params)) if params.get("tools") else None,
             }
         return made
+
+    def _answer(self, message: Message) -> dict[str, Any]:
+        reason = _finish_reason(message) or ("unknown" if self.names.needs_finish_reason else None)
+        return {**written(message), "finish_reason": reason} if reason else written(message)
 
     def _usage(self, usage: Usage) -> dict[str, Any]:
         return {
@@ -457,11 +466,6 @@ def _asked(run: Run) -> FrozenList:
     return FrozenList([Message("human", value if isinstance(value, str) else str(value))] if value is not None else [])
 
 
-def _answer(message: Message) -> dict[str, Any]:
-    reason = _finish_reason(message)
-    return {**written(message), "finish_reason": reason} if reason else written(message)
-
-
 def _finish_reason(message: Message) -> str | None:
     found = message.response_metadata
     reason = next((found[key] for key in ("finish_reason", "stop_reason", "done_reason", "status") if found.get(key)), None)
@@ -481,17 +485,19 @@ def _definitions(params: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(params: Mapping[str, Any], version: names.GenAI) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, name in names.PARAMETERS.items():
         value = params.get(key)
         if key == "stop" and value:
             made[name] = [value] if isinstance(value, str) else [str(stop) for stop in value]
-        elif key in ("temperature", "top_p", "frequency_penalty", "presence_penalty") and _is_number(value):
-            made[name] = float(value)
         elif key != "stop" and _is_number(value) and not (key == "n" and value == 1):
-            made[name] = int(value)
+            kind = float if key in _FRACTIONS else version.top_k if key == "top_k" else int
+            made[name] = kind(value)
     return made
+
+
+_FRACTIONS: Final = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
 
 
 def _is_number(value: object) -> TypeGuard[float]:
