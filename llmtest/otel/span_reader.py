@@ -137,6 +137,7 @@ class _TraceReader:
         self.trace_id = spans[0].trace_id
         self.lost: list[UnseenCall] = []
         self.numbers = lanes.fresh_numbers()
+        self.begun: list[tuple[Node, Node]] = []
         self.nodes: dict[str, Node] = {}
         for span in spans:
             known = self.nodes.get(span.span_id)
@@ -275,6 +276,7 @@ class _TraceReader:
                 if not found.is_certain:
                     (child.parent or child).orders = unknown
             pairs += [(children[a], children[b]) for a, b in found.pairs]
+            self.begun += [(children[a], children[b]) for a, b in found.begun]
         return pairs
 
     def _events(self, roots: list[Node], pairs: Sequence[tuple[Node, Node]]) -> Iterator[RawEvent]:
@@ -289,6 +291,8 @@ class _TraceReader:
                 after[child + 1].append(2 * place + 1)
         for before, later in pairs:
             after[places[id(before)] + 1].append(places[id(later)])
+        for before, later in self.begun:
+            after[places[id(before)]].append(places[id(later)])
         times = [time for node in nodes for time in (node.span.start_ns, node.span.end_ns)]
         for place in _by_time(after, times):
             node = nodes[place // 2]
