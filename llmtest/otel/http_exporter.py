@@ -59,4 +59,4 @@ class HttpExporter:
 
     def shutdown(self) -> None:
         """Close the connections."""
-        self._exporter.shutdown()
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]

@@ -57,9 +57,11 @@ def is_url(target: str) -> bool:
     return target.startswith(("http://", "https://"))
 
 
-def write_file(path: Path, traces: Iterable[Trace], options: Options, service: str = "llmtest") -> int:
-    """Write traces as OTLP; return how many spans. The name says how: `.pb`, `.binpb` or `.protobuf` is protobuf, else JSON
-    lines, one request for each trace; `.gz` behind it is packed.
+def write_file(path: Path, traces: Iterable[Sequence[Span]], service: str = "llmtest") -> int:
+    """Write the spans of traces as OTLP; return how many spans.
+
+    The name says how: `.pb`, `.binpb` or `.protobuf` is protobuf, else JSON lines, one request for each trace; `.gz` behind it
+    is packed.
 
     Raises:
         OtelError: the packages for protobuf are not installed.
@@ -68,8 +70,7 @@ def write_file(path: Path, traces: Iterable[Trace], options: Options, service: s
     is_binary = Path(path.stem if packed else path.name).suffix in PROTOBUF
     count = 0
     with _opened(path, packed) as file:
-        for trace in traces:
-            spans = spans_of(trace, options)
+        for spans in traces:
             # Requests of protobuf that follow each other are one request with all their spans.
             file.write(write_protobuf(spans, service) if is_binary else f"{write_json(spans, service)}\n".encode())
             count += len(spans)
@@ -80,15 +81,15 @@ def _opened(path: Path, packed: bool) -> AbstractContextManager[IO[bytes]]:
     return gzip.open(path, "wb") if packed else path.open("wb")  # type: ignore[return-value]
 
 
-def send(url: str, traces: Iterable[Trace], options: Options, service: str = "llmtest") -> int:
-    """Send traces to a backend; return how many spans. Headers come from `OTEL_EXPORTER_OTLP_HEADERS`.
+def send(url: str, traces: Iterable[Sequence[Span]], service: str = "llmtest") -> int:
+    """Send the spans of traces to a backend; return how many spans. Headers come from `OTEL_EXPORTER_OTLP_HEADERS`.
 
     Raises:
         OtelError: the backend does not take them, or the packages of OpenTelemetry are not installed.
     """
     exporter, sent = exporter_to(url), 0
     try:
-        for batch in _batches(span for trace in traces for span in spans_of(trace, options)):
+        for batch in _batches(span for spans in traces for span in spans):
             why = _refusal_of(exporter, batch, service)
             if why is not None:
                 raise OtelError(

@@ -284,7 +284,7 @@ class Reader:
 
 def _word_of(word: type[W], found: Mapping[str, object]) -> W:
     """Return a word with decoded fields. The calls of a message are a tuple."""
-    made = {name: frozen(value) if type(value) is list else value for name, value in found.items()}
+    made: dict[str, Any] = {name: frozen(value) if type(value) is list else value for name, value in found.items()}
     if word is Message and "tool_calls" in made:
         made["tool_calls"] = tuple(made["tool_calls"])
     hints, plain = _HINTS[word], _PLAIN[word]

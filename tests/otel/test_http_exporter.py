@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from llmtest import ScriptedChatModel, record
 from llmtest.errors import OtelError
-from llmtest.otel import LiveExport, Options
+from llmtest.otel import LiveExport, Options, Span, spans_of
 from llmtest.otel.http_exporter import HttpExporter
 from llmtest.otel.sending import exporter_to, send
 from llmtest.tracing.rows import Trace, traces_of
@@ -70,6 +70,10 @@ def traces(count: int = 1) -> list[Trace]:
     return traces_of(recording)
 
 
+def outgoing(count: int = 1, content: Any = "none") -> list[list[Span]]:
+    return [spans_of(trace, Options(content)) for trace in traces(count)]
+
+
 def export(backend: Backend) -> LiveExport:
     return LiveExport(exporter_to(backend.url), Options(), "a backend", wait=lambda seconds: None)
 
@@ -80,7 +84,7 @@ def partial(rejected: int, why: str) -> bytes:
 
 
 def test_the_official_classes_read_what_is_sent(backend: Backend) -> None:
-    assert send(backend.url, traces(2), Options("messages")) == 2
+    assert send(backend.url, outgoing(2, "messages")) == 2
 
     (request,) = backend.requests
     (resource,) = request.resource_spans
@@ -143,15 +147,15 @@ def _one_trace_of_three(recording: Any) -> list[Trace]:
 def test_an_answer_that_is_no_protobuf_is_an_answer_all_the_same(backend: Backend) -> None:
     backend.answers = [(200, b"\xff thank you"), (200, partial(0, "a warning"))]
 
-    assert send(backend.url, traces(), Options()) == 1
-    assert send(backend.url, traces(), Options()) == 1
+    assert send(backend.url, outgoing()) == 1
+    assert send(backend.url, outgoing()) == 1
 
 
 def test_send_says_what_the_backend_answered(backend: Backend) -> None:
     backend.answers = [(400, b"")]
 
     with pytest.raises(OtelError) as caught:
-        send(backend.url, traces(), Options())
+        send(backend.url, outgoing())
     assert str(caught.value) == (
         f"{backend.url}/v1/traces has not taken a batch of 1 span (it answered with the status 400); 0 were sent before"
     )
