@@ -150,6 +150,7 @@ FRAMEWORKS = {
     "google_adk": ["google-adk"],
     "strands": ["strands-agents[openai]"],
     "crewai": ["crewai", "openinference-instrumentation-crewai", "openinference-instrumentation-openai"],
+    "phoenix": ["arize-phoenix", "opentelemetry-exporter-otlp-proto-http"],
     "openai_compatible": [
         "langchain",
         *(f"langchain-{name}" for name in ("deepseek", "fireworks", "groq", "mistralai", "nvidia-ai-endpoints", "openrouter")),
