@@ -198,13 +198,17 @@ class Store:
 
     # writing
 
-    def write(self, session: str, traces: Iterable[Rows], *, replace: bool = False) -> None:
-        """Write all traces or none; an existing trace is replaced. `replace` deletes the other traces of the session."""
+    def write(self, session: str, traces: Iterable[Rows], *, replace: bool = False, gone: Sequence[str] = ()) -> None:
+        """Write all traces or none; an existing trace is replaced.
+
+        `replace` deletes the other traces of the session. `gone` are the ids of roots whose traces are deleted.
+        """
         with self._usable(), _transaction(self._open()) as connection:
             if replace:
                 connection.execute("DELETE FROM sessions WHERE name = ?", (column(session),))
             connection.execute("INSERT OR IGNORE INTO sessions (name) VALUES (?)", (column(session),))
             (number,) = connection.execute("SELECT id FROM sessions WHERE name = ?", (column(session),)).fetchone()
+            connection.executemany("DELETE FROM traces WHERE session = ? AND root = ?", [(number, root) for root in gone])
             for trace in traces:
                 _insert(connection, number, trace)
 

@@ -110,7 +110,7 @@ def test_what_is_no_url_is_an_error_at_once(url: Any) -> None:
 
 def test_a_real_endpoint_gets_what_is_sent() -> None:
     got: list[Rows] = []
-    receiver = Receiver(got.extend)
+    receiver = Receiver(lambda made, gone: got.extend(made))
     with serve(receiver, 0) as server:
         assert send(server.url, map(spans_of, traces(600))) == 600
     receiver.write_finished(everything=True)
@@ -245,7 +245,7 @@ with tracing_enabled("mine"):
 
 def test_the_environment_exports_a_whole_process_up_to_its_end(tmp_path: Path) -> None:
     got: list[Rows] = []
-    receiver = Receiver(got.extend)
+    receiver = Receiver(lambda made, gone: got.extend(made))
     with serve(receiver, 0) as server:
         environment = {
             **os.environ,
