@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final
-
-import requests
-from google.protobuf.message import DecodeError
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from typing import TYPE_CHECKING, Any, Final
 
 from llmtest.core.text import clip
 from llmtest.otel.otlp import Refused
+
+if TYPE_CHECKING:
+    from requests import Response
 
 RETRYABLE: Final = frozenset({429, 502, 503, 504})
 """The statuses after which a request may be sent again: https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes"""
@@ -23,14 +21,17 @@ class HttpExporter:
     """Sends spans, and raises `Refused` for those that the backend would refuse again."""
 
     def __init__(self, address: str, timeout_s: float) -> None:
-        self._answer: requests.Response | None = None
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from requests import Session
+
+        self._answer: Response | None = None
         # A provider of credentials makes a session of its own, whose answers are not seen here.
-        session = None if any(map(os.environ.get, _CREDENTIALS)) else requests.Session()
+        session = None if any(map(os.environ.get, _CREDENTIALS)) else Session()
         if session is not None:
             session.hooks["response"].append(self._note)
         self._exporter = OTLPSpanExporter(endpoint=address, timeout=timeout_s, session=session)
 
-    def _note(self, answer: requests.Response, *args: Any, **about: Any) -> None:
+    def _note(self, answer: Response, *args: Any, **about: Any) -> None:
         self._answer = answer
 
     def export(self, spans: Sequence[Any]) -> Any:
@@ -48,6 +49,9 @@ class HttpExporter:
         return result
 
     def _look_at(self, body: bytes) -> None:
+        from google.protobuf.message import DecodeError
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
         answer = ExportTraceServiceResponse()
         try:
             answer.ParseFromString(body)

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from llmtest.core.text import amount
 from llmtest.errors import OtelError
+from llmtest.otel.http_exporter import HttpExporter
 from llmtest.otel.otlp import PACKAGES, Refused, as_sdk, write_json, write_protobuf
 from llmtest.otel.span_writer import Options, spans_of
 from llmtest.otel.spans import Span
@@ -140,10 +141,9 @@ def exporter_to(url: str) -> Exporter:
     """
     address = address_of(url)
     try:
-        from llmtest.otel.http_exporter import HttpExporter
+        return HttpExporter(address, TIMEOUT_S)
     except ImportError:
         raise OtelError(PACKAGES) from None
-    return HttpExporter(address, TIMEOUT_S)
 
 
 def _arrived(result: Any) -> bool:

@@ -248,3 +248,11 @@ def test_what_a_span_of_a_program_does_not_tell_is_missing(provider: TracerProvi
 
     assert len(recording.unseen_calls) == 1
     assert recording.obeys(never("refund")).holds is None
+
+
+def test_a_program_may_flush_its_provider(provider: TracerProvider) -> None:
+    with record(otel=provider) as recording:
+        in_a_thread(provider, "inside")
+        assert provider.force_flush()
+
+    assert recording.tools == ["inside"]

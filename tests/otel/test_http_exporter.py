@@ -19,6 +19,7 @@ from llmtest import ScriptedChatModel, record
 from llmtest.errors import OtelError
 from llmtest.otel import LiveExport, Options, Span, spans_of
 from llmtest.otel.http_exporter import HttpExporter
+from llmtest.otel.otlp import as_sdk
 from llmtest.otel.sending import exporter_to, send
 from llmtest.tracing.rows import Trace, traces_of
 
@@ -166,3 +167,12 @@ def test_a_provider_of_credentials_keeps_its_session(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(RuntimeError, match="nobody"):
         HttpExporter("http://127.0.0.1:9/v1/traces", 0.1)
+
+
+def test_what_is_not_taken_in_time_has_not_arrived(backend: Backend) -> None:
+    backend.answers = [(503, b"")] * 100
+    exporter = HttpExporter(f"{backend.url}/v1/traces", 0.2)
+
+    result = exporter.export(as_sdk(spans_of(traces()[0])))
+
+    assert result.name == "FAILURE"

@@ -125,6 +125,15 @@ def test_an_endpoint_that_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -
         send("http://x", map(spans_of, traces()))
 
 
+def test_spans_go_in_full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Sink()
+    monkeypatch.setattr(module, "exporter_to", lambda url: sink)
+    monkeypatch.setattr(module, "BATCH", 2)
+
+    assert send("http://x", map(spans_of, traces(4))) == 4
+    assert sink.batches == [2, 2]
+
+
 # -- in the background
 
 
@@ -295,7 +304,7 @@ def test_a_forked_process_leaves_what_is_queued_to_its_parent(monkeypatch: pytes
     monkeypatch.setattr(exporting, "_start", lambda: None)  # its thread is in the parent
     exporting.put(traces()[0])
 
-    exporting.inherit()
+    module._forked()  # as the child calls it
 
     monkeypatch.undo()
     exporting.put(traces()[0])
@@ -324,7 +333,6 @@ def test_the_end_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    monkeypatch.delitem(sys.modules, "llmtest.otel.http_exporter", raising=False)
 
     with pytest.raises(OtelError, match=r"pip install 'llmtest-kit\[otel\]'"):
         module.exporter_to("http://x")

@@ -349,3 +349,19 @@ def test_a_method_that_prepares_a_call_is_no_call() -> None:
     assert facts(told, scope="openinference.instrumentation.llama_index", name="OpenAI._prepare_chat_with_tools").kind == "chain"
     assert facts(told, scope="openinference.instrumentation.llama_index", name="OpenAI.achat").kind == "chat"
     assert facts(told, scope="mine", name="Mine._ask").kind == "chat"
+
+
+def test_instructions_that_are_cut_off_make_the_input_unknown() -> None:
+    told = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": "[]",
+        "gen_ai.system_instructions": '[{"type": "text", "con',
+    }
+
+    assert facts(told).input is UNKNOWN
+
+
+def test_a_message_that_a_tool_has_made_is_its_result() -> None:
+    told = {"openinference.span.kind": "TOOL", "output.value": json.dumps({"role": "assistant", "content": "hi"})}
+
+    assert facts(told).output == {"role": "assistant", "content": "hi"}

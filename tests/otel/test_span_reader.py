@@ -420,3 +420,11 @@ def test_a_link_to_another_trace_makes_no_order() -> None:
     found = one(agent(1), tool(2, 1, "ask"), elsewhere)
 
     assert found.obeys(before("ask", "pay")).holds is None
+
+
+def test_a_run_that_ended_neither_well_nor_with_an_error_says_so() -> None:
+    found = one(agent(1), tool(2, 1, "ask"))
+    paused = replace(tool(2, 1, "ask"), attributes={**tool(2, 1, "ask").attributes, Own.ENDED: "paused"})
+
+    assert [run.ended for run in found.tools] == ["ended"]
+    assert [run.ended for run in one(agent(1), paused).tools] == ["paused"]
