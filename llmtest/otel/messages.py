@@ -95,7 +95,7 @@ class Texts:
 
     def __init__(self, unchecked: Unchecked) -> None:
         self._unchecked = unchecked
-        self._pairs: dict[str, str] = {}
+        self._pairs: dict[str, object] = {}
         self._known: dict[int, tuple[str, Message]] = {}  # with the message, so that its `id` is not used again
 
     def of(self, value: object) -> str:
@@ -116,11 +116,9 @@ class Texts:
     def of_metadata(self, metadata: FrozenDict) -> str:
         """Return metadata as JSON. Most of it is the same in all runs, and is looked at once."""
         for key, value in metadata.items():
-            if type(value) is not str:
-                self._unchecked.add(_encoded({key: value}))
-            elif self._pairs.get(key) != value:
+            if self._pairs.get(key, self) != value:
                 self._pairs[key] = value
-                self._unchecked.add(f'"{key}":"{value}"')
+                self._unchecked.add(f'"{key}":"{value}"' if type(value) is str else _encoded({key: value}))
         return _encoded(metadata)
 
     def _message(self, message: Message) -> str:
@@ -186,6 +184,9 @@ def _unwrapped(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _of_parts(item: Mapping[str, Any]) -> Iterator[Message]:
     role, name = role_of(item.get("role", "user")), _text_or_none(item.get("name"))
+    if len(item["parts"]) == 1 and type(only := item["parts"][0]) is dict and only.get("type") == "text":
+        yield Message(role, _block(only), name=name)  # as most messages
+        return
     parts = [part if isinstance(part, dict) else {"type": "text", "content": str(part)} for part in item["parts"]]
     answers = [part for part in parts if part.get("type") == "tool_call_response"]
     for part in answers:
@@ -203,7 +204,7 @@ def _answer(part: Mapping[str, Any], name: str | None) -> Message:
     return Message("tool", content, name=name or _text_or_none(part.get("name")), tool_call_id=_text_or_none(part.get("id")))
 
 
-def _block(part: Mapping[str, Any]) -> object:
+def _block(part: Mapping[str, Any]) -> Any:
     kind, content = part.get("type"), part.get("content")
     if kind == "text":
         return text_of_value(content if content is not None else part.get("text", ""))
@@ -298,7 +299,7 @@ def text_of_value(value: object) -> str:
 def freeze(value: object) -> Any:
     """Return plain JSON as frozen words."""
     if isinstance(value, dict):
-        return FrozenDict({str(key): freeze(item) for key, item in value.items()})
+        return FrozenDict({str(key): item if type(item) is str else freeze(item) for key, item in value.items()})
     return FrozenList([freeze(item) for item in value]) if isinstance(value, list | tuple) else value
 
 

@@ -559,7 +559,7 @@ def revived(value: Any) -> Any:
         if is_message(value):
             found = read_messages([value])
             return found[0] if len(found) == 1 else found
-        return FrozenDict({str(key): revived(item) for key, item in value.items()})
+        return FrozenDict({str(key): item if type(item) is str else revived(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return FrozenList([revived(item) for item in value])
     return value

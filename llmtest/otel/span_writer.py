@@ -86,7 +86,8 @@ class _Spans:
         self._texts = Texts(self.unchecked)
         self._values: dict[str, object] = {}
         self.runs, _ = build_runs(trace.events)
-        self.known = {run.id for run in self.runs}
+        self.ids = {run.id: span_id_of(run.id) for run in self.runs}
+        self._names: dict[str, str] = {}
         self.numbers = {id(event): number for number, event in enumerate(trace.events)}
         self.with_content = options.content != "none"
         self.hidden = hide_split_secrets(trace.events) if self.with_content else {}
@@ -103,13 +104,12 @@ class _Spans:
 
     def _span(self, run: Run, operation: str | None, attributes: Mapping[str, Any]) -> Span:
         end, error = run.end, run.error
-        parent = run.parent_id if run.parent_id in self.known else None
         kind: SpanKind = "client" if run.kind in (*MODELS, "retriever") else "internal"
         status: Status = "unset" if error is None else "error"
         return Span(
             self.trace_id,
-            span_id_of(run.id),
-            span_id_of(parent) if parent is not None else None,
+            self.ids[run.id],
+            self.ids.get(run.parent_id) if run.parent_id is not None else None,
             self._name(run, operation),
             run.start.wall_ns,
             (end or run.events[-1]).wall_ns,
@@ -131,7 +131,10 @@ class _Spans:
         return f"{operation} {self._clean(_model(run) or run.name) if run.kind in MODELS else name}"
 
     def _clean(self, text: str) -> str:
-        return table().without_secrets(text).encode("utf-8", "backslashreplace").decode()
+        found = self._names.get(text)
+        if found is None:
+            found = self._names[text] = table().without_secrets(text).encode("utf-8", "backslashreplace").decode()
+        return found
 
     def _attributes(self, run: Run, operation: str | None) -> dict[str, Any]:
         ended, error = run.ended, run.error
