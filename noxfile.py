@@ -146,10 +146,11 @@ def _node_id(case: ElementTree.Element) -> str:
 
 
 FRAMEWORKS = {
-    "llama_index": ["llama-index-llms-openai"],
+    "llama_index": ["llama-index-llms-openai", "openinference-instrumentation-llama-index"],
     "google_adk": ["google-adk"],
     "strands": ["strands-agents[openai]"],
-    "crewai": ["crewai"],
+    "crewai": ["crewai", "openinference-instrumentation-crewai", "openinference-instrumentation-openai"],
+    "phoenix": ["arize-phoenix", "opentelemetry-exporter-otlp-proto-http"],
     "openai_compatible": [
         "langchain",
         *(f"langchain-{name}" for name in ("deepseek", "fireworks", "groq", "mistralai", "nvidia-ai-endpoints", "openrouter")),
@@ -165,7 +166,7 @@ SDKS_OF_JAVASCRIPT = ["openai", "@anthropic-ai/sdk", "@google/genai", "ollama"]
 def frameworks(session: nox.Session, framework: str) -> None:
     """Programs of frameworks whose dependencies do not go together with ours."""
     session.install("-e", ".", "pytest-asyncio", *FRAMEWORKS[framework])  # pytest's settings name an option of it
-    quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true"}  # their own reports about their use
+    quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_TRACES_EXPORTER": "none"}  # their own reports about their use
     if framework == "javascript":
         if shutil.which("npm") is None:
             session.skip("npm is not installed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -49,7 +49,7 @@ def run(
     from llmtest.otel.listening import Receiver, serve, summary
 
     with masks_of_project(Path.cwd()), open_store(store) as opened:
-        receiver = Receiver(lambda made: _write(opened, session, made, as_json))
+        receiver = Receiver(lambda made, gone: _write(opened, session, made, gone, as_json))
         with serve(receiver, port) as server:
             _show_url(server.url, session, as_json)
             (wait or _until_interrupted)(lambda: _look(receiver))
@@ -94,8 +94,8 @@ def _show_url(url: str, session: str, as_json: bool) -> None:
     CONSOLE.print("# each trace, until Ctrl-C:")
 
 
-def _write(store: Store, session: str, made: list[Rows], as_json: bool) -> None:
-    store.write(session, made)
+def _write(store: Store, session: str, made: list[Rows], gone: Sequence[str], as_json: bool) -> None:
+    store.write(session, made, gone=gone)
     for trace in made:
         root, kind, name, ended = trace.summary[:4]
         if as_json:

@@ -17,8 +17,9 @@ from llmtest.core.progress import Step, progress
 
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
+    from llmtest.evals.scores import Score
+    from llmtest.otel.spans import Span
     from llmtest.tracing.listing import Filter
-    from llmtest.tracing.rows import Trace
     from llmtest.tracing.store import Store, Stored
 
 
@@ -146,21 +147,32 @@ def _export_spans(
     opened: Store, traces: list[Stored], target: str, content: str | None, convention: str | None, step: Step
 ) -> int:
     from llmtest.core.text import amount
+    from llmtest.otel.evaluations import evaluated
     from llmtest.otel.sending import is_url, send, write_file
-    from llmtest.otel.span_writer import Options
+    from llmtest.otel.span_writer import Options, spans_of
     from llmtest.tracing.rows import traces_of
 
     chosen: dict[str, Any] = {"content": content, "convention": convention}
     options = Options(**{key: value for key, value in chosen.items() if value is not None})
 
-    def each() -> Iterator[Trace]:
+    said = {session: _verdicts(opened, session) for session in {stored.session for stored in traces}}
+
+    def each() -> Iterator[list[Span]]:
         for number, stored in enumerate(traces, 1):
-            yield from traces_of(opened.load(stored))
+            for trace in traces_of(opened.load(stored)):
+                yield evaluated(spans_of(trace, options), said[stored.session])
             step(number, len(traces))
 
-    count = send(target, each(), options) if is_url(target) else write_file(Path(target), each(), options)
+    count = send(target, each()) if is_url(target) else write_file(Path(target), each())
     CONSOLE.note(f"{amount(len(traces), 'trace')}, {amount(count, 'span')} -> {target}")
     return 0
+
+
+def _verdicts(opened: Store, session: str) -> dict[str, Score]:
+    """Return what a test or scorers have said of a session."""
+    from llmtest.evals.scores import Score
+
+    return {one.name: Score(one.value, one.passed, one.why) for one in opened.verdicts(session)}
 
 
 def _after(before: int, step: Step) -> Step:

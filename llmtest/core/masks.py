@@ -61,32 +61,19 @@ _HEADER = (
 # The base64 of a user and a password: upper and lower case change in it, other than in words.
 _BASIC = r"(?<=[Bb]asic )(?=[\w+/]*(?:[a-z][A-Z][\w+/]*(?:[a-z][A-Z]|\d)|\d[\w+/]*[a-z][A-Z]|[\w+/]*=))[\w+/]{8,}={0,2}"
 _HINTS: Final = (
-    *("key", "secret", "passw", "passphrase", "pwd", 'token"', "token'", "token\\", "jwt", "credential", "auth", "cookie"),
-    *(
-        "bearer",
-        "basic ",
-        "token:",
-        "token=",
-        "token ",
-        "signature",
-        "sig=",
-        "sk-",
-        "ghp_",
-        "gho_",
-        "ghu_",
-        "ghs_",
-        "ghr_",
-        "xox",
-        "akia",
-        "asia",
-        "aiza",
-        "github_pat_",
-        "glpat-",
-        "ya29.",
-    ),
-    *("gsk_", "hf_", "r8_", "xai-", "pplx-", "tvly-", "lsv2_", "_live_", "_test_", "npm_", "eyj", "://", "connection"),
+    *("key", "secret", "pass", "pwd", "token", "jwt", "credential", "auth", "cookie", "bearer", "basic ", "sig", "sk-", "gh"),
+    *("xox", "akia", "asia", "aiza", "lpat-", "hub_pat_", "ya29.", "gsk_", "hf_", "r8_", "xai-", "pplx-", "tvly-", "lsv2_"),
+    *("_live_", "_test_", "npm_", "eyj", "://", "connection"),
 )
-"""A lower-case text of JSON without any of these holds no secret: a quick look of a microsecond."""
+"""A lower-case text of JSON without any of these holds no secret: a quick look."""
+_CLOSER_HINTS: Final = {
+    "pass": ("passw", "passphrase"),
+    "token": ('token"', "token'", "token\\", "token:", "token=", "token "),
+    "sig": ("signature", "sig="),
+    "gh": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    "lpat-": ("glpat-",),
+}
+"""What must be there too, where a hint is a part of many words."""
 _NAME_AT_END: Final = re.compile(r"([\w-]+)(?:[\"'\\]*\s*[:=]\s*[\"'\\]*|\s+)$")
 _RULE: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:=\s*(?P<pattern>.+))?")
 
@@ -156,7 +143,8 @@ class Table:
     def may_hold_secrets(self, json_text: str) -> bool:
         """False if a text of JSON certainly holds no secret; a quick look."""
         text = json_text.lower()
-        return self.has_rules or True in map(text.__contains__, _HINTS)
+        found = [hint for hint, is_there in zip(_HINTS, map(text.__contains__, _HINTS), strict=True) if is_there]
+        return self.has_rules or any(True in map(text.__contains__, _CLOSER_HINTS.get(hint, (hint,))) for hint in found)
 
     def hide(self, value: object) -> Any:
         """Return `value` with masks in place of its secrets; `value` itself if it has none."""
@@ -203,6 +191,28 @@ class Table:
     def called(self, group: str) -> str:
         """Return the text in place of a match of `volatile`."""
         return self._called.get(group) or (mask("secret") if group == "secret" else f"<{group}>")
+
+
+class Unchecked:
+    """Texts that are looked at together: a quick look at each of many short texts takes longer than to write them."""
+
+    def __init__(self) -> None:
+        self._table = table()
+        self._texts: list[str] = []
+        self._size = 0
+        self._is_risky = False
+
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+        self._size += len(text)
+        if self._size > 1 << 18:
+            self.may_hold_secrets()
+
+    def may_hold_secrets(self) -> bool:
+        """False if none of the texts so far holds a secret, for certain."""
+        self._is_risky = self._is_risky or self._table.may_hold_secrets("\n".join(self._texts))
+        self._texts, self._size = [], 0
+        return self._is_risky
 
 
 def pair_of(match: re.Match[str]) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
+    from llmtest.otel.calls import call_tree as call_tree
     from llmtest.otel.conventions import OPENINFERENCE as OPENINFERENCE, VERSIONS as VERSIONS
     from llmtest.otel.evaluations import evaluated as evaluated
     from llmtest.otel.sending import LiveExport as LiveExport, live as live

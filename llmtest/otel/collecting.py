@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmtest.capture.blocks import Block, Membership, open_blocks
+from llmtest.capture.blocks import Block, Membership, Opening, open_blocks, openings
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Mark
 from llmtest.core.text import amount, clip
@@ -112,10 +112,23 @@ class Collector:
 
 
 def _listening(above: Iterable[Block]) -> tuple[Block, ...]:
-    """Return the blocks that take the spans that start here: those that are open in this context, and those of the parent."""
-    here = (opening.block for opening in open_blocks.get())
-    found = [block for block in here if block is not None and block.takes_spans and not block.closed]
-    return tuple({id(block): block for block in (*found, *above)}.values())
+    """Return the blocks that take the spans that start here: those that are open in this context, and those of the parent.
+
+    Some frameworks (Strands) run an agent in a thread of a pool, without the context of its caller. Where no block is open in
+    a context, those have its spans that its work belongs to, unless blocks of several tasks are open, of which any may have
+    started it.
+    """
+    here = [*_taking(open_blocks.get()), *above]
+    if not here and openings:
+        lane = lanes.current()
+        owners = [opening for opening in openings.copy() if opening.owns_work_of(lane)]
+        here = _taking(owners) if len({id(opening.lane) for opening in owners}) == 1 else []
+    return tuple({id(block): block for block in here}.values())
+
+
+def _taking(found: Iterable[Opening]) -> list[Block]:
+    blocks = (opening.block for opening in found)
+    return [block for block in blocks if block is not None and block.takes_spans and not block.closed]
 
 
 def _give(tree: _Tree) -> None:

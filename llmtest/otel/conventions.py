@@ -20,16 +20,19 @@ from llmtest.events.callbacks import RunKind
 
 @dataclass(frozen=True, slots=True)
 class GenAI:
-    """The names of one version of the GenAI semantic conventions. Those that a version has renamed are fields."""
+    """One version of the GenAI semantic conventions: what differs between the versions."""
 
     version: str
     cache_write: str
     workflow_name: str
+    top_k: type[int] | type[float]
+    needs_finish_reason: bool
+    """True if each message of an answer must have a finish reason."""
 
 
 VERSIONS: Final = {
-    "0.1": GenAI("0.1.0", "gen_ai.usage.cache_write.input_tokens", "gen_ai.agent.name"),
-    "1.41": GenAI("1.41.0", "gen_ai.usage.cache_creation.input_tokens", "gen_ai.workflow.name"),
+    "0.1": GenAI("0.1.0", "gen_ai.usage.cache_write.input_tokens", "gen_ai.agent.name", int, False),
+    "1.41": GenAI("1.41.0", "gen_ai.usage.cache_creation.input_tokens", "gen_ai.workflow.name", float, True),
 }
 """By version: the names that differ. `0.1` is the first release of the repository to which the conventions moved after 1.41."""
 LATEST: Final = "0.1"
@@ -262,6 +265,28 @@ class Older:
     CACHE_READ: Final = ("gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.details.cache_read_tokens")
     CACHE_WRITE: Final = ("gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.details.cache_write_tokens")
     REASONING: Final = ("gen_ai.usage.reasoning_tokens", "gen_ai.usage.details.reasoning_tokens")
+
+
+class Adk:
+    """What Google ADK writes on its spans beside the GenAI conventions."""
+
+    REQUEST: Final = "gcp.vertex.agent.llm_request"
+    RESPONSE: Final = "gcp.vertex.agent.llm_response"
+    ARGUMENTS: Final = "gcp.vertex.agent.tool_call_args"
+    RESULT: Final = "gcp.vertex.agent.tool_response"
+
+
+class EventNames:
+    """Events of spans that have the messages, as the GenAI conventions had them before 1.37; Strands writes them."""
+
+    ROLES: Final = {
+        "gen_ai.system.message": "system",
+        "gen_ai.user.message": "human",
+        "gen_ai.assistant.message": "ai",
+        "gen_ai.tool.message": "tool",
+    }
+    CHOICE: Final = "gen_ai.choice"
+    FINISH_REASON: Final = "finish_reason"
 
 
 class Own:

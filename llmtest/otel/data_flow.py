@@ -33,13 +33,16 @@ class Order:
     is_certain: bool
     is_connected: bool = True
     """True if something flows between all of them."""
+    begun: Sequence[tuple[int, int]] = ()
+    """Pairs of which the first began before the second: a span was caused by those that it links to. Whether it ended before, is
+    not told: https://opentelemetry.io/docs/specs/otel/overview/#links-between-spans"""
 
 
 def order_of(items: Sequence[Item], numbers: Iterator[int]) -> Order:
     """Return the order of sibling spans. `numbers` are those of new lines of control.
 
     A tool runs after the model whose call it answers, a model after the tools whose answers it reads and after the models whose
-    calls it reads, a span after those that it links to, and a numbered step after the steps before it.
+    calls it reads, and a numbered step after the steps before it. A span begins after those that it links to.
     """
     if len(items) == 1:
         line = _line(numbers, "spans")
@@ -58,7 +61,17 @@ def order_of(items: Sequence[Item], numbers: Iterator[int]) -> Order:
             _place(block, spine, numbers, marks)
         pairs += [(a, b) for before, after in pairwise(sequence) for a in before for b in after]
     is_certain = len(blocks) < 2 and all(len(block) < 2 for sequence in blocks for block in sequence)
-    return Order(marks, pairs, is_certain, len(blocks) < 2)
+    return Order(marks, pairs, is_certain, len(blocks) < 2, _begun(items, edges))
+
+
+def _begun(items: Sequence[Item], edges: set[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """Return the pairs that links tell; none, if they do not go together with what flows, or with each other."""
+    begun = list(_linked(items))
+    try:
+        _closed(len(items) if begun else 0, {*edges, *begun} if begun else ())
+    except CycleError:
+        return ()
+    return begun
 
 
 def _place(block: Sequence[int], spine: Lane, numbers: Iterator[int], marks: list[tuple[Mark, Mark]]) -> None:
@@ -100,7 +113,6 @@ def _edges(items: Sequence[Item]) -> Iterator[tuple[int, int]]:
                 if len(answers) == 1:  # of a call that was made again, another one may have answered
                     yield answers[0], number
                 yield from ((maker[call], number) for call in _calls([message]) if maker.get(call, number) != number)
-    yield from _linked(items)
     yield from _stepped(items)
 
 

@@ -1,7 +1,7 @@
 """An OTLP endpoint on this machine: what programs send to it becomes traces in the store.
 
 It answers as OTLP over HTTP says: https://opentelemetry.io/docs/specs/otlp/#otlphttp. A trace is written as soon as no span of
-it has come for a while, and written again with what comes later.
+it has come for a while, and written again as a whole if more come later.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -30,20 +30,24 @@ PORT: Final = 4318
 MAX_BODY_BYTES: Final = 20_000_000
 MAX_UNPACKED_BYTES: Final = 100_000_000
 MAX_SPANS: Final = 200_000
-"""How many spans are kept for traces that are not over."""
+"""How many spans are kept: of traces that are not over, and, as long as there is room, of those that were written."""
 QUIET_S: Final = 2.0
 PROTOBUF_TYPE: Final = "application/x-protobuf"
 JSON_TYPE: Final = "application/json"
-Write = Callable[[list[Rows]], None]
+Write = Callable[[list[Rows], Sequence[str]], None]
+"""Writes traces, in place of those with some roots, which were parts of them."""
 
 
 @dataclass(slots=True)
-class _Open:
-    """A trace of which spans may still come."""
+class _Kept:
+    """The spans of a trace. More may come, also when it was written: then it is written again as a whole."""
 
     last: float
     spans: list[Span] = field(default_factory=list)
     written: int = 0
+    """How many of them were written."""
+    roots: tuple[str, ...] = ()
+    """The roots under which they were written: the parent of a span may come later than the span."""
 
 
 class Receiver:
@@ -57,7 +61,7 @@ class Receiver:
         self._write = write
         self._quiet_s = quiet_s
         self._clock = clock
-        self._open: dict[str, _Open] = {}
+        self._traces: dict[str, _Kept] = {}
         self._kept = 0
         self._lock = threading.Lock()
 
@@ -91,18 +95,29 @@ class Receiver:
         if len(spans) > MAX_SPANS:  # there will never be room for it
             return self._refuse(413, f"a request has at most {MAX_SPANS:,} spans; got {len(spans):,}", kind)
         with self._lock:
+            self._make_room(len(spans))
             if self._kept + len(spans) > MAX_SPANS:
                 self.refused += 1
                 made = _status(503, f"{MAX_SPANS:,} spans of open traces are kept; send again later", kind)
                 return HttpAnswer(503, {**made.headers, "retry-after": "1"}, made.body)
             now = self._clock()
             for span in spans:
-                trace = self._open.setdefault(span.trace_id, _Open(now))
+                trace = self._traces.setdefault(span.trace_id, _Kept(now))
                 trace.last = now
                 trace.spans.append(span)
             self._kept += len(spans)
             self.spans += len(spans)
         return HttpAnswer(200, {"content-type": kind}, b"" if kind == PROTOBUF_TYPE else b"{}")
+
+    def _make_room(self, count: int) -> None:
+        """Forget traces that were written, those first to which nothing has come for the longest time."""
+        if self._kept + count <= MAX_SPANS:
+            return
+        written = [(trace.last, name) for name, trace in self._traces.items() if trace.written == len(trace.spans)]
+        for _, name in sorted(written):
+            self._kept -= len(self._traces.pop(name).spans)
+            if self._kept + count <= MAX_SPANS:
+                return
 
     def _refuse(self, status: int, text: str, kind: str) -> HttpAnswer:
         self.refused += 1
@@ -112,20 +127,23 @@ class Receiver:
         """Write the traces of which no span has come for a while, and return how many. Called often."""
         with self._lock:
             now = self._clock()
-            over = [name for name, trace in self._open.items() if everything or now - trace.last >= self._quiet_s]
-            taken = {name: self._open.pop(name).spans for name in over}
-            self._kept -= sum(map(len, taken.values()))
-        for name, spans in taken.items():
-            self._write_one(name, spans)
-        return len(taken)
+            grown = [(name, trace) for name, trace in self._traces.items() if len(trace.spans) > trace.written]
+            over = [(name, trace, trace.spans[:]) for name, trace in grown if everything or now - trace.last >= self._quiet_s]
+            for _, trace, spans in over:
+                trace.written = len(spans)
+        for name, trace, spans in over:
+            self._write_one(name, trace, spans)
+        return len(over)
 
-    def _write_one(self, name: str, spans: list[Span]) -> None:
+    def _write_one(self, name: str, trace: _Kept, spans: list[Span]) -> None:
         try:
             recording = recording_of(spans)
             made = [rows(trace) for trace in traces_of(recording)] if recording is not None else []
+            roots = tuple(str(each.summary[0]) for each in made)
             if made:
-                self._write(made)
-                self.traces += len(made)
+                self._write(made, [root for root in trace.roots if root not in roots])
+                self.traces += len(made) - len(trace.roots)
+                trace.roots = roots
         except Exception as error:  # whatever is in it: the endpoint goes on for all other traces, and says so at its end
             known = isinstance(error, OtelError | StoreError)
             self.problems.append(f"trace {name}: {'' if known else f'{type(error).__name__}: '}{clip(str(error), 200)}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
+from llmtest.core.masks import Unchecked
 from llmtest.events.content import read_block
 from llmtest.events.usage import read_usage
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Generation, Message, Opaque, Structured, ToolCall
@@ -84,6 +85,57 @@ def _parts(message: Message) -> Iterator[dict[str, Any]]:
     yield from map(plain, message.tool_calls)
 
 
+_ENCODE: Final = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=plain
+).encode
+
+
+class Texts:
+    """The values of one trace as JSON. A message is encoded once: agents pass their whole conversation from run to run."""
+
+    def __init__(self, unchecked: Unchecked) -> None:
+        self._unchecked = unchecked
+        self._pairs: dict[str, object] = {}
+        self._known: dict[int, tuple[str, Message]] = {}  # with the message, so that its `id` is not used again
+
+    def of(self, value: object) -> str:
+        """Return a value as JSON."""
+        if type(value) is Message:
+            return self._message(value)
+        if type(value) is FrozenList and value and type(value[0]) is Message and set(map(type, value)) == {Message}:
+            return f"[{','.join(map(self._message, value))}]"
+        if type(value) is FrozenDict and len(value) == 1:
+            ((key, inner),) = value.items()
+            name = f"{_ENCODE(str(key))}:"
+            self._unchecked.add(name)
+            return f"{{{name}{self.of(inner)}}}"
+        text = _encoded(value)
+        self._unchecked.add(text)
+        return text
+
+    def of_metadata(self, metadata: FrozenDict) -> str:
+        """Return metadata as JSON. Most of it is the same in all runs, and is looked at once."""
+        for key, value in metadata.items():
+            if self._pairs.get(key, self) != value:
+                self._pairs[key] = value
+                self._unchecked.add(f'"{key}":"{value}"' if type(value) is str else _encoded({key: value}))
+        return _encoded(metadata)
+
+    def _message(self, message: Message) -> str:
+        found = self._known.get(id(message))
+        if found is None:
+            found = self._known[id(message)] = (_encoded(written(message)), message)
+            self._unchecked.add(found[0])
+        return found[0]
+
+
+def _encoded(value: object) -> str:
+    try:
+        return _ENCODE(value)
+    except (ValueError, TypeError):  # a number or a key that JSON does not have
+        return _ENCODE(plain(value))
+
+
 # -- read
 
 
@@ -132,6 +184,9 @@ def _unwrapped(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _of_parts(item: Mapping[str, Any]) -> Iterator[Message]:
     role, name = role_of(item.get("role", "user")), _text_or_none(item.get("name"))
+    if len(item["parts"]) == 1 and type(only := item["parts"][0]) is dict and only.get("type") == "text":
+        yield Message(role, _block(only), name=name)  # as most messages
+        return
     parts = [part if isinstance(part, dict) else {"type": "text", "content": str(part)} for part in item["parts"]]
     answers = [part for part in parts if part.get("type") == "tool_call_response"]
     for part in answers:
@@ -149,7 +204,7 @@ def _answer(part: Mapping[str, Any], name: str | None) -> Message:
     return Message("tool", content, name=name or _text_or_none(part.get("name")), tool_call_id=_text_or_none(part.get("id")))
 
 
-def _block(part: Mapping[str, Any]) -> object:
+def _block(part: Mapping[str, Any]) -> Any:
     kind, content = part.get("type"), part.get("content")
     if kind == "text":
         return text_of_value(content if content is not None else part.get("text", ""))
@@ -244,7 +299,7 @@ def text_of_value(value: object) -> str:
 def freeze(value: object) -> Any:
     """Return plain JSON as frozen words."""
     if isinstance(value, dict):
-        return FrozenDict({str(key): freeze(item) for key, item in value.items()})
+        return FrozenDict({str(key): item if type(item) is str else freeze(item) for key, item in value.items()})
     return FrozenList([freeze(item) for item in value]) if isinstance(value, list | tuple) else value
 
 

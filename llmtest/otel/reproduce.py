@@ -17,10 +17,11 @@ from llmtest.matching.engine import judge
 from llmtest.matching.rule import Rule
 from llmtest.matching.rule_builders import at_most, before, only
 from llmtest.matching.selectors import model as a_model
+from llmtest.otel.calls import call_tree
 from llmtest.otel.messages import plain
 from llmtest.recording.recording import Recording
 from llmtest.scripts.files import ScriptFile
-from llmtest.scripts.from_recording import entries_of, model_of, recorded_calls
+from llmtest.scripts.from_recording import RecordedCall, entries_of, model_of, recorded_calls
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.secret_texts import without_secrets
 from llmtest.scripts.step_types import Fail, Reply, Text
@@ -64,21 +65,25 @@ def reproduce(recording: Recording, name: str, source: str) -> Reproduction:
 
     The test runs at once: an agent with the tools of the trace stands in for the program, until you put yours there.
 
+    Each model of the trace has a script of its own, by its name.
+
     Raises:
-        OtelError: the trace has no call of a model, or calls of several models at once.
+        OtelError: the trace has no call of a model.
     """
     draft = _Draft()
     slug = _slug(name)
-    script, called = _script(recording, slug, draft)
+    scripts, called = _scripts(recording, slug, draft)
     # Parallel tools begin in any order; that of the tree is the same in each run.
     answers = tool_answers(recording.runs, recording.order().position)
     for tool, given in answers.items():
         draft.todo += [f"answer {n} of the tool `{tool}`: it {one.unknown}" for n, one in enumerate(given, 1) if one.unknown]
     tree = str(recording)
     files = {
-        f"{slug}.yaml": script,
+        **dict(scripts.values()),
         f"{slug}.tree": f"{HEADER}\n{tree}",
-        f"test_{slug}.py": _test(recording, slug, source, called, answers, draft),
+        f"test_{slug}.py": _test(
+            recording, slug, source, called, answers, draft, {model: file for model, (file, _) in scripts.items()}
+        ),
     }
     return Reproduction(slug, files, draft.todo, tree, len(recording.models), len(recording.tools))
 
@@ -92,26 +97,31 @@ def _slug(name: str) -> str:
 # -- the script
 
 
-def _script(recording: Recording, slug: str, draft: _Draft) -> tuple[str, Run]:
-    """Return the text of the script file, and the first run of its model."""
+def _scripts(recording: Recording, slug: str, draft: _Draft) -> tuple[dict[str, tuple[str, str]], Run]:
+    """Return the name and the text of the script file of each model, and the first run of all."""
     try:
         calls = recorded_calls(recording)
     except ScriptError as error:
         raise OtelError(f"no script can be made of the trace: {error}") from None
     if not calls:
         raise OtelError("the trace has no call of a model, so that there is nothing to reproduce")
-    made, notes = entries_of(calls, recording.order())
-    draft.todo += [note for note in notes if "unknown" not in note]
-    entries = tuple(_entry(entry, draft) for entry in made)
-    models = list(dict.fromkeys(call.model for call in calls))
-    if len(models) > 1:
-        draft.todo.append(
-            f"the trace has calls of {amount(len(models), 'model')} ({', '.join(models)}), and the stand-in has one model for all"
-        )
-    hidden, _ = without_secrets(ScriptFile(slug, 2, entries))
+    of_models: dict[str, list[RecordedCall]] = {}
+    for call in calls:
+        of_models.setdefault(call.model, []).append(call)
+    made: dict[str, tuple[str, str]] = {}
+    for number, (model, own) in enumerate(of_models.items(), 1):
+        name = slug if len(of_models) == 1 else f"{slug}_{number}_{_slug(model)[:30]}"
+        made[model] = f"{name}.yaml", _script(name, model, own, recording, draft)
     first = calls[0].run
     assert first is not None
-    return write_file(hidden, ["what the models said; made by `llmtest reproduce`"]), first
+    return made, first
+
+
+def _script(name: str, model: str, calls: Sequence[RecordedCall], recording: Recording, draft: _Draft) -> str:
+    entries, notes = entries_of(calls, recording.order())
+    draft.todo += [note for note in notes if "unknown" not in note]
+    hidden, _ = without_secrets(ScriptFile(name, 2, tuple(_entry(entry, draft) for entry in entries)))
+    return write_file(hidden, [f"what {model} said; made by `llmtest reproduce`"])
 
 
 def _entry(entry: KeyedSteps | Reply | Fail, draft: _Draft) -> KeyedSteps | Reply | Fail:
@@ -128,7 +138,13 @@ def _entry(entry: KeyedSteps | Reply | Fail, draft: _Draft) -> KeyedSteps | Repl
 
 
 def _test(
-    recording: Recording, slug: str, source: str, first: Run, answers: Mapping[str, Sequence[ToolAnswer]], draft: _Draft
+    recording: Recording,
+    slug: str,
+    source: str,
+    first: Run,
+    answers: Mapping[str, Sequence[ToolAnswer]],
+    draft: _Draft,
+    scripts: Mapping[str, str],
 ) -> str:
     parameters = {tool: _parameters(tool, recording) for tool in answers}
     given = {tool: [_answer(one, parameters[tool]) for one in found] for tool, found in answers.items()}
@@ -149,7 +165,9 @@ def _test(
     return TEMPLATE.format(
         slug=slug,
         source=source.replace('"""', "'''"),
-        model=repr(model_of(first)),
+        scripts=_shown(dict(scripts)),
+        tree=_shown(call_tree(recording).splitlines()),
+        compares=COMPARES if _is_whole(recording, draft, is_agent) else NO_COMPARISON,
         stand_in=(GO_ON if is_agent and went_on else "") + stand_in,
         failure=failure,
         imports="".join(IMPORTS[key] for key, needed in needs.items() if needed),
@@ -241,7 +259,7 @@ def _is_agent(recording: Recording, went_on: bool) -> bool:
     """True if an agent does the same: each answer but the last calls tools, and each of these calls was made."""
     models = list(recording.models)
     wanted = [[call.name for call in run.output.tool_calls] if isinstance(run.output, Message) else [] for run in models]
-    names = {run.name for run in models if run.kind == "chat"}
+    names = {model_of(run) for run in models if run.kind == "chat"}
     is_last_failed = any(run.error is not None for run in recording.tools) and not went_on
     known = [calls for run, calls in zip(models, wanted, strict=True) if "output" not in run.unknown]
     fits = all(wanted[:-1]) and (not wanted[-1] or is_last_failed) and all(run.error is None for run in models[:-1])
@@ -255,10 +273,30 @@ def _calls(recording: Recording, answers: Mapping[str, Sequence[ToolAnswer]]) ->
     made: list[Any] = []
     for run in recording.runs:
         if run.kind in MODELS and not run.cached:
-            made.append(_spoken(run) or [("human", TODO)])
+            made.append({"model": model_of(run), "says": _spoken(run) or [("human", TODO)]})
         elif run.kind == "tool" and left.get(run.name):
             made.append((run.name, plain(left[run.name].pop(0).args)))
     return made
+
+
+def _is_whole(recording: Recording, draft: _Draft, is_agent: bool) -> bool:
+    """True if the trace tells enough that the tree of the test is that of the incident."""
+    runs = [*recording.models, *recording.tools]
+    unknown = {word for run in runs for word in run.unknown if word == "output" or (word == "input" and run.kind == "tool")}
+    named = all("inputs" in run.start.payload for run in recording.tools)  # some tell the value of an only argument, not its name
+    return not draft.todo and not unknown and named and _in_order(recording, is_agent)
+
+
+def _in_order(recording: Recording, is_agent: bool) -> bool:
+    """True if the calls of a trace came one after the other, or, as an agent makes them, the tools of one turn at once."""
+    order, runs = recording.order(), sorted([*recording.models, *recording.tools], key=lambda run: run.start.number)
+    beside = (
+        [(a, b) for n, a in enumerate(runs) for b in runs[n + 1 :] if not order.are_ordered(a, b)] if len(runs) < 200 else None
+    )
+    return beside is not None and all(
+        is_agent and a.kind == b.kind == "tool" and order.turn(a) is not None and order.turn(a) == order.turn(b)
+        for a, b in beside
+    )
 
 
 def _comment(text: str) -> str:
@@ -299,6 +337,8 @@ def _rules(recording: Recording) -> Iterator[str]:
     yield from held[: 2 + MAX_ORDERS]
 
 
+COMPARES: Final = "    assert call_tree(recording).splitlines() == TREE\n"
+NO_COMPARISON: Final = "    # TREE is not compared: the trace does not tell enough of it, or its calls ran at once.\n"
 TEMPLATE: Final = '''\
 """An incident as a test: {source}. Written by `llmtest reproduce`; it is yours to change.
 
@@ -311,12 +351,15 @@ import pytest
 {imports}
 from llmtest import Script, ScriptedChatModel, fail, give, record, respond, scripted_tool
 from llmtest.matching import at_most, before, model, only, together  # noqa: F401
+from llmtest.otel import call_tree  # noqa: F401
 
 HERE = Path(__file__).parent
+SCRIPTS = {scripts}
 INPUT = {input}
 ANSWERS = {answers}
 PARAMETERS = {parameters}
 SAID = {said}
+TREE = {tree}
 RULES = [
 {rules}
 ]
@@ -340,15 +383,15 @@ def tool_of(name):
 {stand_in}
 
 def test_{slug}():
-    chat_model = ScriptedChatModel(script=Script.load(HERE / "{slug}.yaml"), model_name={model})
+    models = {{name: ScriptedChatModel(script=Script.load(HERE / file), model_name=name) for name, file in SCRIPTS.items()}}
 
     with record() as recording{ends}
-        program(chat_model, [tool_of(name) for name in ANSWERS])
+        program(models, [tool_of(name) for name in ANSWERS])
 
     {tools}
     texts = [run.output.text for run in recording.models if run.output is not None]
     assert sorted(filter(None, texts)) == sorted(SAID)
-    recording.assert_obeys(*RULES)
+{compares}    recording.assert_obeys(*RULES)
 '''
 IMPORTS: Final = {
     "agent": "from langchain.agents import create_agent\n",
@@ -368,8 +411,9 @@ def go_on(request, handler):
 
 '''
 AGENT: Final = '''\
-def program(chat_model, tools):
-    """TODO: call your own program here, with this model and these tools. Until then an agent stands in for it."""
+def program(models, tools):
+    """TODO: call your own program here, with these models and tools. Until then an agent stands in for it."""
+    (chat_model,) = models.values()
     agent = create_agent(chat_model, tools, system_prompt={system} or None, name={agent}{middleware})
     return agent.invoke({{"messages": INPUT}})
 
@@ -378,12 +422,12 @@ CALLS: Final = '''\
 CALLS = {calls}
 
 
-def program(chat_model, tools):
-    """TODO: call your own program here, with this model and these tools. Until then its calls are made one after the other."""
+def program(models, tools):
+    """TODO: call your own program here, with these models and tools. Until then its calls are made one after the other."""
     by_name = {{tool.name: tool for tool in tools}}
     for call in CALLS:
         try:
-            by_name[call[0]].invoke(call[1]) if isinstance(call, tuple) else chat_model.invoke(call)
+            by_name[call[0]].invoke(call[1]) if isinstance(call, tuple) else models[call["model"]].invoke(call["says"])
         except {failure}:  # the incident had it, too
             pass
 

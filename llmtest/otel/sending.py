@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 from llmtest.core.text import amount
 from llmtest.errors import OtelError
-from llmtest.otel.otlp import PACKAGES, as_sdk, write_json, write_protobuf
+from llmtest.otel.http_exporter import HttpExporter
+from llmtest.otel.otlp import PACKAGES, Refused, as_sdk, write_json, write_protobuf
 from llmtest.otel.span_writer import Options, spans_of
 from llmtest.otel.spans import Span
 from llmtest.tracing.rows import Trace
@@ -57,9 +58,11 @@ def is_url(target: str) -> bool:
     return target.startswith(("http://", "https://"))
 
 
-def write_file(path: Path, traces: Iterable[Trace], options: Options, service: str = "llmtest") -> int:
-    """Write traces as OTLP; return how many spans. The name says how: `.pb`, `.binpb` or `.protobuf` is protobuf, else JSON
-    lines, one request for each trace; `.gz` behind it is packed.
+def write_file(path: Path, traces: Iterable[Sequence[Span]], service: str = "llmtest") -> int:
+    """Write the spans of traces as OTLP; return how many spans.
+
+    The name says how: `.pb`, `.binpb` or `.protobuf` is protobuf, else JSON lines, one request for each trace; `.gz` behind it
+    is packed.
 
     Raises:
         OtelError: the packages for protobuf are not installed.
@@ -68,8 +71,7 @@ def write_file(path: Path, traces: Iterable[Trace], options: Options, service: s
     is_binary = Path(path.stem if packed else path.name).suffix in PROTOBUF
     count = 0
     with _opened(path, packed) as file:
-        for trace in traces:
-            spans = spans_of(trace, options)
+        for spans in traces:
             # Requests of protobuf that follow each other are one request with all their spans.
             file.write(write_protobuf(spans, service) if is_binary else f"{write_json(spans, service)}\n".encode())
             count += len(spans)
@@ -80,23 +82,32 @@ def _opened(path: Path, packed: bool) -> AbstractContextManager[IO[bytes]]:
     return gzip.open(path, "wb") if packed else path.open("wb")  # type: ignore[return-value]
 
 
-def send(url: str, traces: Iterable[Trace], options: Options, service: str = "llmtest") -> int:
-    """Send traces to a backend; return how many spans. Headers come from `OTEL_EXPORTER_OTLP_HEADERS`.
+def send(url: str, traces: Iterable[Sequence[Span]], service: str = "llmtest") -> int:
+    """Send the spans of traces to a backend; return how many spans. Headers come from `OTEL_EXPORTER_OTLP_HEADERS`.
 
     Raises:
         OtelError: the backend does not take them, or the packages of OpenTelemetry are not installed.
     """
     exporter, sent = exporter_to(url), 0
     try:
-        for batch in _batches(span for trace in traces for span in spans_of(trace, options)):
-            if not _arrived(exporter.export(as_sdk(batch, service))):
+        for batch in _batches(span for spans in traces for span in spans):
+            why = _refusal_of(exporter, batch, service)
+            if why is not None:
                 raise OtelError(
-                    f"{address_of(url)} has not taken a batch of {amount(len(batch), 'span')}; {sent:,} were sent before"
+                    f"{address_of(url)} has not taken a batch of {amount(len(batch), 'span')}{why}; {sent:,} were sent before"
                 )
             sent += len(batch)
     finally:
         exporter.shutdown()
     return sent
+
+
+def _refusal_of(exporter: Exporter, batch: Sequence[Span], service: str) -> str | None:
+    """Send a batch; return why it was not taken, None if it was."""
+    try:
+        return None if _arrived(exporter.export(as_sdk(batch, service))) else ""
+    except Refused as refused:
+        return f" ({refused})"
 
 
 def _batches(spans: Iterable[Span]) -> Iterator[list[Span]]:
@@ -130,10 +141,9 @@ def exporter_to(url: str) -> Exporter:
     """
     address = address_of(url)
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        return HttpExporter(address, TIMEOUT_S)
     except ImportError:
         raise OtelError(PACKAGES) from None
-    return OTLPSpanExporter(endpoint=address, timeout=TIMEOUT_S)
 
 
 def _arrived(result: Any) -> bool:
@@ -270,16 +280,15 @@ class LiveExport:
                     return
                 batch = self._take()
                 self._flying = len(batch)
-            why = self._send(batch)
+            lost, why = self._send(batch)
             with self._changed:
                 is_given_up, self._flying = self._flying == 0, 0
-                if why is None and not is_given_up:
-                    self.counts.sent += len(batch)
-                elif not is_given_up:
-                    self.counts.failed += len(batch)
+                if not is_given_up:
+                    self.counts.sent += len(batch) - lost
+                    self.counts.failed += lost
                 self._changed.notify_all()
-            if why is not None and not is_given_up:
-                self._warn_of(len(batch), why)
+            if lost and not is_given_up:
+                self._warn_of(lost, why)
 
     def _take(self) -> list[Span]:
         batch: list[Span] = []
@@ -288,9 +297,12 @@ class LiveExport:
         self._waiting -= len(batch)
         return batch
 
-    def _send(self, batch: list[Span]) -> str | None:
-        """Send a batch, with more patience after each failure; return why it was given up, if it was."""
-        why = "it refused them"
+    def _send(self, batch: list[Span]) -> tuple[int, str]:
+        """Send a batch, with more patience after each failure; return how many of its spans were given up, and why.
+
+        What a backend refuses for good is not sent again.
+        """
+        why = "it did not take them"
         for attempt in range(TRIES):
             if attempt:
                 (self._wait or self._over.wait)(FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))
@@ -298,10 +310,12 @@ class LiveExport:
                     break
             try:
                 if _arrived(self._exporter.export(as_sdk(batch, self._service))):
-                    return None
+                    return 0, ""
+            except Refused as refused:
+                return len(batch) if refused.count is None else refused.count, str(refused)
             except Exception as error:  # of a library of others: the program goes on
                 why = f"{type(error).__name__}: {error}"
-        return why
+        return len(batch), why
 
     def _warn_of(self, count: int, why: str) -> None:
         self._warn(f"{amount(count, 'span')} could not be sent to {self.where} ({why})")

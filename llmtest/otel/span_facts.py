@@ -17,10 +17,13 @@ from llmtest.events.callbacks import RunKind
 from llmtest.events.usage import read_usage
 from llmtest.events.words import EMPTY, Document, Ended, Failure, FrozenDict, FrozenList, Message, Usage
 from llmtest.otel import conventions as names
-from llmtest.otel.conventions import Langfuse, LangSmith, Older, OpenInference, Own, Traceloop
+from llmtest.otel.conventions import Adk, EventNames, Langfuse, LangSmith, Older, OpenInference, Own, Traceloop
 from llmtest.otel.messages import freeze, frozen_content, is_cut, read_json, read_messages, read_tools, role_of, text_of_value
+from llmtest.otel.provider_messages import read_contents, read_event, text_of_result
 from llmtest.otel.spans import Span
 
+_NO_CALL: Final = re.compile(r"\._\w+$|^InputTokenCountResponse$")
+"""Names of spans that OpenInference says are model calls: private methods that prepare one, and counts of tokens."""
 UNKNOWN: Final = object()
 """The value of what a span does not say."""
 
@@ -52,6 +55,8 @@ def facts_of(span: Span) -> SpanFacts:
     """Return what a span says."""
     told = span.attributes
     kind = _kind(told)
+    if kind == "chat" and span.scope.startswith("openinference.") and _NO_CALL.search(span.name):
+        kind = "chain"
     facts = SpanFacts(kind, _name(span, kind))
     facts.error = _error(span)
     if kind is None:
@@ -67,7 +72,10 @@ def facts_of(span: Span) -> SpanFacts:
 
 def _first(told: Mapping[str, Any], *keys: str) -> Any:
     """Return the value of the first of these attributes that a span has; None if it has none."""
-    return next((told[key] for key in keys if told.get(key) is not None), None)
+    for key in keys:  # no generator: this is asked ten times for each span
+        if (found := told.get(key)) is not None:
+            return found
+    return None
 
 
 def _read(told: Mapping[str, Any], *keys: str) -> Any:
@@ -96,6 +104,8 @@ def _kind(told: Mapping[str, Any]) -> RunKind | None:
     for key, kinds in _KINDS:
         if (word := told.get(key)) is not None and (known := kinds.get(str(word).lower())) is not None:
             return known
+    if told.get(names.OPERATION) is not None:
+        return None  # an operation that no version of the conventions has
     if told.get(names.TOOL_NAME) is not None:
         return "tool"
     return "chat" if _first(told, names.REQUEST_MODEL, Older.SYSTEM) is not None else None
@@ -152,7 +162,7 @@ def _type_in(message: str) -> str | None:
 def _metadata(told: Mapping[str, Any]) -> FrozenDict:
     found = read_json(_first(told, Own.METADATA, OpenInference.METADATA, Langfuse.METADATA))
     made = freeze(found) if isinstance(found, dict) else EMPTY
-    pairs = {_METADATA.sub("", key): freeze(_read_part(told[key])) for key in told if key.startswith(_PREFIXES)}
+    pairs = {_METADATA.sub("", key): freeze(_read_part(value)) for key, value in told.items() if key.startswith(_PREFIXES)}
     thread = _text(told, names.CONVERSATION, OpenInference.SESSION)
     if thread is not None and not {"thread_id", "session_id", "conversation_id"} & made.keys():
         pairs["thread_id"] = thread
@@ -205,6 +215,8 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
     facts.tools = _tools(told)
     facts.parameters = _parameters(told)
     asked, said = (_messages(span, *keys) for keys in (_ASKED, _SAID))
+    if asked is None and said is None:
+        asked, said = _told_by_events(span, facts) or _told_by_adk(told, facts) or (None, None)
     instructions = _instructions(told)
     if is_cut(read_json(told.get(names.SYSTEM_INSTRUCTIONS))):
         asked = None
@@ -216,6 +228,38 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
         facts.input = FrozenList([*instructions, *asked])
     if said is not None:
         facts.output = [_as_answer(message) for message in said]
+
+
+def _told_by_events(span: Span, facts: SpanFacts) -> tuple[list[Message], list[Message] | None] | None:
+    """Return the messages that the events of a span have; None if it has no such events."""
+    known = [event for event in span.events if event.name in EventNames.ROLES or event.name == EventNames.CHOICE]
+    if not known:
+        return None
+    asked = [m for e in known if e.name != EventNames.CHOICE for m in read_event(EventNames.ROLES[e.name], e.attributes)]
+    choices = [event.attributes for event in known if event.name == EventNames.CHOICE]
+    said = [message for choice in choices for message in read_event("ai", choice)]
+    facts.finish_reason = facts.finish_reason or next((_text(choice, EventNames.FINISH_REASON) for choice in choices), None)
+    return asked, said or None
+
+
+def _told_by_adk(told: Mapping[str, Any], facts: SpanFacts) -> tuple[list[Message], list[Message] | None] | None:
+    """Return the messages that ADK has in attributes of its own; None if a span has none of them."""
+    request, response = read_json(told.get(Adk.REQUEST)), read_json(told.get(Adk.RESPONSE))
+    if not isinstance(request, dict) or not request.get("contents"):
+        return None
+    config = request.get("config")
+    config = config if isinstance(config, dict) else {}
+    instruction = config.get("system_instruction")
+    system = [Message("system", instruction)] if isinstance(instruction, str) and instruction else []
+    declared = [tool for item in config.get("tools") or () if isinstance(item, dict) for tool in _declarations(item)]
+    facts.tools = facts.tools or read_tools(declared)
+    content = response.get("content") if isinstance(response, dict) else None
+    return [*system, *read_contents(request["contents"])], list(read_contents([content])) or None
+
+
+def _declarations(item: Mapping[str, Any]) -> list[Any]:
+    found = item.get("function_declarations")
+    return found if isinstance(found, list) else []
 
 
 def _as_answer(message: Message) -> Message:
@@ -381,7 +425,7 @@ def _parameters(told: Mapping[str, Any]) -> Mapping[str, Any]:
 def _read_tool(span: Span, facts: SpanFacts) -> None:
     told = span.attributes
     facts.call_id = _text(told, names.TOOL_CALL_ID, OpenInference.TOOL_CALL_ID)
-    asked = (names.TOOL_ARGUMENTS, *Older.TOOL_ARGUMENTS, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT)
+    asked = (names.TOOL_ARGUMENTS, *Older.TOOL_ARGUMENTS, Adk.ARGUMENTS, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT)
     given = _first(told, *asked)
     if given is None:  # the parameters are arguments, or their schema: not all agree
         parameters = read_json(told.get(OpenInference.TOOL_PARAMETERS))
@@ -394,10 +438,20 @@ def _read_tool(span: Span, facts: SpanFacts) -> None:
     result = _read(told, names.TOOL_RESULT, *said)
     if result is not None:
         facts.output = _result(result, facts)
+    elif told.get(Adk.RESULT) is not None:
+        facts.output = text_of_result(_read(told, Adk.RESULT))
+    for event in span.events:
+        if event.name == "gen_ai.tool.message" and facts.input is UNKNOWN:
+            facts.input = freeze(read_json(event.attributes.get("content")))
+        elif event.name == EventNames.CHOICE and facts.output is UNKNOWN:
+            facts.output = text_of_result(read_json(event.attributes.get("message", "")))
 
 
 def _arguments(value: Any) -> Any:
-    """Return the arguments within what OpenLLMetry writes around them: LangChain's text of them, which is Python."""
+    """Return the arguments within what is written around them: by LlamaIndex the keywords of a call, by OpenLLMetry LangChain's
+    text of them, which is Python."""
+    if isinstance(value, dict) and isinstance(value.get("kwargs"), dict) and value.keys() <= {"args", "kwargs"}:
+        return value["kwargs"] if not value.get("args") else value
     if not (isinstance(value, dict) and "input_str" in value and value.keys() <= _AROUND):
         return value
     found = value.get("inputs", value["input_str"])
@@ -416,6 +470,8 @@ def _result(value: Any, facts: SpanFacts) -> Any:
     """Return the result of a tool; of a message that LangChain made of it, what it says."""
     if isinstance(value, dict) and "output" in value and value.keys() <= {"output", "kwargs"}:
         value = value["output"]
+    if isinstance(value, dict) and value.keys() >= {"blocks", "raw_output", "tool_name"}:  # of LlamaIndex
+        return text_of_result(value["blocks"])
     if isinstance(value, dict) and is_message(value):
         messages = read_messages([value])
         if messages and messages[0].role == "tool":
@@ -471,6 +527,8 @@ def _read_chain(span: Span, facts: SpanFacts) -> None:
         conversation = read_messages(messages)
         given = list(itertools.takewhile(lambda message: message.role != "ai", conversation))
         result = conversation[-1:] if result is None else result
+    if given is None and result is None and (found := _told_by_events(span, facts)) is not None:
+        given, result = found
     facts.input = _state(given, told.get(names.INPUT_MESSAGES) is given)
     facts.output = _state(result, told.get(names.OUTPUT_MESSAGES) is result)
     if told.get(Own.INPUT) is not None:  # ours are JSON in every case, also a plain text
@@ -501,7 +559,7 @@ def revived(value: Any) -> Any:
         if is_message(value):
             found = read_messages([value])
             return found[0] if len(found) == 1 else found
-        return FrozenDict({str(key): revived(item) for key, item in value.items()})
+        return FrozenDict({str(key): item if type(item) is str else revived(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return FrozenList([revived(item) for item in value])
     return value

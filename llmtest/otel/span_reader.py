@@ -28,7 +28,7 @@ from llmtest.otel.messages import freeze, text_of_value
 from llmtest.otel.span_facts import UNKNOWN, SpanFacts, facts_of
 from llmtest.otel.spans import Span, run_id_of
 from llmtest.recording.recording import Recording
-from llmtest.tracing.jsonl import check_depth, check_references, event_row
+from llmtest.tracing.jsonl import message_texts, numbered_rows
 from llmtest.tracing.rows import revived
 
 MISSING: Final = "a span that is missing"
@@ -76,12 +76,7 @@ def _revived(spans: Sequence[Span], inside: int) -> Recording:
     for span in spans:
         told = span.attributes
         facts |= {lane["number"]: json.dumps(lane) for lane in json.loads(told[Own.LANES])}
-        messages, events = json.loads(told.get(Own.MESSAGES, "[]")), json.loads(told[Own.EVENTS])
-        if not events:
-            raise ValueError("a run has no events")
-        check_depth([messages, events])
-        check_references(messages)
-        parts.append(([json.dumps(message) for message in messages], [event_row(int(row[0]), row[1:]) for row in events]))
+        parts.append((list(message_texts(told.get(Own.MESSAGES, "[]"))), list(numbered_rows(told[Own.EVENTS]))))
     found = revived(inside, facts.values(), *parts)
     if [event.number for event in [*found, *found.late_events]] != sorted(row[0] for _, rows in parts for row in rows):  # type: ignore[type-var]
         raise ValueError("events are missing")
@@ -142,6 +137,7 @@ class _TraceReader:
         self.trace_id = spans[0].trace_id
         self.lost: list[UnseenCall] = []
         self.numbers = lanes.fresh_numbers()
+        self.begun: list[tuple[Node, Node]] = []
         self.nodes: dict[str, Node] = {}
         for span in spans:
             known = self.nodes.get(span.span_id)
@@ -280,6 +276,7 @@ class _TraceReader:
                 if not found.is_certain:
                     (child.parent or child).orders = unknown
             pairs += [(children[a], children[b]) for a, b in found.pairs]
+            self.begun += [(children[a], children[b]) for a, b in found.begun]
         return pairs
 
     def _events(self, roots: list[Node], pairs: Sequence[tuple[Node, Node]]) -> Iterator[RawEvent]:
@@ -294,6 +291,8 @@ class _TraceReader:
                 after[child + 1].append(2 * place + 1)
         for before, later in pairs:
             after[places[id(before)] + 1].append(places[id(later)])
+        for before, later in self.begun:
+            after[places[id(before)]].append(places[id(later)])
         times = [time for node in nodes for time in (node.span.start_ns, node.span.end_ns)]
         for place in _by_time(after, times):
             node = nodes[place // 2]

@@ -6,34 +6,30 @@ trace store. `exact` adds the recorded events themselves, so that the trace can 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard, get_args
 
-from llmtest.core.masks import table
+from llmtest.core.masks import Unchecked, table
 from llmtest.core.text import did_you_mean
 from llmtest.errors import OtelError
 from llmtest.events.callbacks import ENDINGS, MODELS, START_KINDS, STREAMED
 from llmtest.events.events import Event, Run
 from llmtest.events.usage import read_model_name
-from llmtest.events.words import Document, FrozenDict, Message, Usage
+from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Usage
 from llmtest.otel import conventions as names
 from llmtest.otel.conventions import OpenInference, Own
-from llmtest.otel.messages import plain, written
+from llmtest.otel.messages import Texts, plain, written
 from llmtest.otel.spans import Span, SpanEvent, SpanKind, Status, span_id_of, trace_id_of
 from llmtest.recording.recording import Recording
 from llmtest.recording.runs import build_runs
-from llmtest.tracing.codec import Writer
+from llmtest.tracing.codec import Bodies, Writer
 from llmtest.tracing.jsonl import event_text
 from llmtest.tracing.rows import Trace, event_rows, lane_facts, traces_of
 from llmtest.tracing.split_secrets import hide_split_secrets
 
 Content = Literal["none", "messages", "exact"]
 SCOPE: Final = "llmtest"
-_ENCODE: Final = json.JSONEncoder(
-    separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=plain
-).encode
 _PLAIN: Final = frozenset({Own.RUN_ID, Own.RUN_KIND, names.OPERATION})
 """Attributes that hold no text of the program."""
 
@@ -86,91 +82,105 @@ class _Spans:
         self.options = options
         self.names = names.version_of(options.convention)
         self.trace_id = trace_id_of(trace.root)
+        self.unchecked = Unchecked()
+        self._texts = Texts(self.unchecked)
         self._values: dict[str, object] = {}
         self.runs, _ = build_runs(trace.events)
-        self.known = {run.id for run in self.runs}
+        self.ids = {run.id: span_id_of(run.id) for run in self.runs}
+        self._names: dict[str, str] = {}
         self.numbers = {id(event): number for number, event in enumerate(trace.events)}
         self.with_content = options.content != "none"
         self.hidden = hide_split_secrets(trace.events) if self.with_content else {}
         self.is_openinference = options.convention == names.OPENINFERENCE
 
     def made(self) -> list[Span]:
-        return [self._span(run) for run in self.runs]
+        told = [(run, operation) for run in self.runs for operation in [operation_of(run)]]
+        attributes = [self._found(self._attributes(run, operation)) for run, operation in told]
+        if self.unchecked.may_hold_secrets():
+            attributes = list(map(self._masked, attributes))
+        if self.options.content == "exact":
+            attributes = [a | b for a, b in zip(attributes, self._exact(), strict=True)]
+        return [self._span(run, operation, about) for (run, operation), about in zip(told, attributes, strict=True)]
 
-    def _span(self, run: Run) -> Span:
-        end = run.end
-        parent = run.parent_id if run.parent_id in self.known else None
+    def _span(self, run: Run, operation: str | None, attributes: Mapping[str, Any]) -> Span:
+        end, error = run.end, run.error
         kind: SpanKind = "client" if run.kind in (*MODELS, "retriever") else "internal"
-        status, message = self._status(run)
+        status: Status = "unset" if error is None else "error"
         return Span(
             self.trace_id,
-            span_id_of(run.id),
-            span_id_of(parent) if parent is not None else None,
-            self._name(run),
+            self.ids[run.id],
+            self.ids.get(run.parent_id) if run.parent_id is not None else None,
+            self._name(run, operation),
             run.start.wall_ns,
             (end or run.events[-1]).wall_ns,
             kind,
-            {**self._masked(self._attributes(run)), **(self._exact(run) if self.options.content == "exact" else {})},
-            tuple(self._events(run)),
+            attributes,
+            tuple(self._events(run, error)) if error is not None or len(run.events) > 2 else (),
             (),
             status,
-            message,
+            "" if error is None else self._clean(f"{error.type}: {error.message}"),
             SCOPE,
         )
 
     # what every span says
 
-    def _name(self, run: Run) -> str:
+    def _name(self, run: Run, operation: str | None) -> str:
         name = self._clean(run.name)
-        if self.is_openinference:
-            return name
-        operation = operation_of(run)
-        if operation is None:
+        if self.is_openinference or operation is None:
             return name
         return f"{operation} {self._clean(_model(run) or run.name) if run.kind in MODELS else name}"
 
     def _clean(self, text: str) -> str:
-        return table().without_secrets(text).encode("utf-8", "backslashreplace").decode()
+        found = self._names.get(text)
+        if found is None:
+            found = self._names[text] = table().without_secrets(text).encode("utf-8", "backslashreplace").decode()
+        return found
 
-    def _status(self, run: Run) -> tuple[Status, str]:
-        error = run.error
-        return ("unset", "") if error is None else ("error", self._clean(f"{error.type}: {error.message}"))
-
-    def _attributes(self, run: Run) -> dict[str, Any]:
+    def _attributes(self, run: Run, operation: str | None) -> dict[str, Any]:
+        ended, error = run.ended, run.error
         made: dict[str, Any] = {
             Own.RUN_ID: str(run.id),
             Own.RUN_KIND: run.kind,
             Own.RUN_NAME: run.name,
-            Own.ENDED: run.ended if run.ended not in ("ended", "error") else None,
-            Own.CACHED: run.cached or None,
-            names.ERROR_TYPE: run.error.type if run.error is not None else None,
+            Own.ENDED: ended if ended not in ("ended", "error") else None,
+            Own.CACHED: (run.kind in MODELS and run.cached) or None,
+            names.ERROR_TYPE: error.type if error is not None else None,
         }
-        made |= self._openinference(run) if self.is_openinference else self._genai(run)
+        made |= self._openinference(run, operation) if self.is_openinference else self._genai(run, operation)
         return made
 
     def _json(self, value: object) -> str:
-        """Return a value as JSON. Whether it holds a secret is looked at once for all attributes of a span."""
-        try:
-            text = _ENCODE(value)
-        except (ValueError, TypeError):  # a number or a key that JSON does not have
-            text = _ENCODE(plain(value))
+        """Return a value as JSON, and keep the value: if it may hold a secret, it is written again, with masks."""
+        text = self._texts.of(value)
         self._values[text] = value
+        return text
+
+    def _metadata(self, run: Run) -> str | None:
+        if not run.metadata:
+            return None
+        text = self._texts.of_metadata(run.metadata)
+        self._values[text] = run.metadata
         return text
 
     def _text(self, value: object) -> str:
         """Return a text as it is, and any other value as JSON."""
         return value if isinstance(value, str) else self._json(value)
 
-    def _masked(self, made: dict[str, Any]) -> dict[str, Any]:
-        """Return attributes without secrets, and without those that are None."""
+    def _found(self, made: dict[str, Any]) -> dict[str, Any]:
+        """Return attributes without those that are None. Whether one may hold a secret is looked at for all spans at once."""
         found = {key: value for key, value in made.items() if value is not None}
-        texts = [value for value in found.values() if isinstance(value, str)]
-        lists = ["\n".join(map(str, value)) for value in found.values() if isinstance(value, list)]
-        masks = table()
-        if masks.may_hold_secrets("\n".join([*texts, *lists])):
-            found = {key: value if key in _PLAIN else self._mask(value) for key, value in found.items()}
-        self._values.clear()
+        known = self._values
+        for key, value in found.items():
+            if type(value) is str:
+                if key not in _PLAIN and value not in known:
+                    self.unchecked.add(value)
+            elif type(value) is list:
+                self.unchecked.add("\n".join(map(str, value)))
         return found
+
+    def _masked(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Return attributes without secrets."""
+        return {key: value if key in _PLAIN else self._mask(value) for key, value in found.items()}
 
     def _mask(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -179,20 +189,24 @@ class _Spans:
             return Writer().value(plain(self._values[value]))
         return self._clean(value) if isinstance(value, str) else value
 
-    def _events(self, run: Run) -> Iterator[SpanEvent]:
+    def _events(self, run: Run, error: Failure | None) -> Iterator[SpanEvent]:
         for event in run.events:
             if event.kind in START_KINDS or event.kind in ENDINGS or event.kind in STREAMED:
                 continue
             name = event.payload.get("name")
             about = {"name": self._clean(name)} if isinstance(name, str) else {}
             yield SpanEvent(f"{SCOPE}.{event.kind}", event.wall_ns, about)
-        error = run.error
         if error is not None and run.end is not None:
             about = {names.EXCEPTION_TYPE: error.type, names.EXCEPTION_MESSAGE: self._clean(error.message)}
             yield SpanEvent(names.EXCEPTION, run.end.wall_ns, about)
 
-    def _exact(self, run: Run) -> dict[str, Any]:
-        writer = Writer()
+    def _exact(self) -> list[dict[str, Any]]:
+        """Return the attributes of each run that have its recorded events."""
+        unchecked, bodies = Unchecked(), Bodies()
+        made = [self._recorded(run, Writer(unchecked, bodies)) for run in self.runs]
+        return [self._recorded(run, Writer()) for run in self.runs] if unchecked.may_hold_secrets() else made
+
+    def _recorded(self, run: Run, writer: Writer) -> dict[str, Any]:
         events: Iterable[Event] = run.events
         if run.id == self.trace.root:
             inside = {id(event) for each in self.runs for event in each.events}
@@ -207,12 +221,12 @@ class _Spans:
 
     # the GenAI conventions
 
-    def _genai(self, run: Run) -> dict[str, Any]:
+    def _genai(self, run: Run, operation: str | None) -> dict[str, Any]:
         made: dict[str, Any] = {
-            names.OPERATION: operation_of(run),
+            names.OPERATION: operation,
             names.CONVERSATION: _conversation(run),
             Own.TAGS: list(run.tags) or None,
-            Own.METADATA: self._json(run.metadata) if self.with_content and run.metadata else None,
+            Own.METADATA: self._metadata(run) if self.with_content else None,
         }
         if run.kind in MODELS:
             return made | self._genai_model(run)
@@ -221,22 +235,23 @@ class _Spans:
         if run.kind == "retriever":
             return made | self._genai_retriever(run)
         name = run.name
-        if made[names.OPERATION] == "invoke_agent":
+        if operation == "invoke_agent":
             made |= {names.AGENT_NAME: name, names.PROVIDER: _provider_below(run)}
-        elif made[names.OPERATION] == "invoke_workflow":
+        elif operation == "invoke_workflow":
             made[self.names.workflow_name] = name
-        return made | (self._genai_state(run) if self.with_content else {})
+        return made | (self._genai_state(run, operation) if self.with_content else {})
 
-    def _genai_state(self, run: Run) -> dict[str, Any]:
+    def _genai_state(self, run: Run, operation: str | None) -> dict[str, Any]:
         """Return the input and output of a chain: as messages if they are a conversation and nothing else."""
         made: dict[str, Any] = {}
         for key, own, value in (
             (names.INPUT_MESSAGES, Own.INPUT, run.input),
             (names.OUTPUT_MESSAGES, Own.OUTPUT, run.output if run.end is not None and run.error is None else None),
         ):
-            messages = _conversation_in(value)
-            if messages is not None and operation_of(run) is not None:
-                made[key] = self._json([written(message) for message in messages])
+            messages = _conversation_in(value) if operation is not None else None
+            if messages is not None:
+                is_answer = key == names.OUTPUT_MESSAGES and self.names.needs_finish_reason
+                made[key] = self._json([self._answer(message) for message in messages] if is_answer else messages)
             elif value is not None:
                 made[own] = self._json(value)
         return made
@@ -254,17 +269,25 @@ class _Spans:
             names.RESPONSE_ID: next((message.id for message in answers if message.id), None),
             names.RESPONSE_MODEL: next(filter(None, (read_model_name(m.response_metadata) for m in answers)), None),
             names.FINISH_REASONS: list(filter(None, map(_finish_reason, answers))) or None,
-            **{key: value for key, value in _parameters(params).items() if self.with_content or key != names.PARAMETERS["stop"]},
+            **{
+                key: value
+                for key, value in _parameters(params, self.names).items()
+                if self.with_content or key != names.PARAMETERS["stop"]
+            },
         }
         if run.usage is not None and not run.cached:
             made |= self._usage(run.usage)
         if self.with_content:
             made |= {
-                names.INPUT_MESSAGES: self._json([written(message) for message in _asked(run)]),
-                names.OUTPUT_MESSAGES: self._json([_answer(g.message or Message("ai", g.text)) for g in _generations(run)]),
+                names.INPUT_MESSAGES: self._json(_asked(run)),
+                names.OUTPUT_MESSAGES: self._json([self._answer(g.message or Message("ai", g.text)) for g in _generations(run)]),
                 names.TOOL_DEFINITIONS: self._json(_definitions(params)) if params.get("tools") else None,
             }
         return made
+
+    def _answer(self, message: Message) -> dict[str, Any]:
+        reason = _finish_reason(message) or ("unknown" if self.names.needs_finish_reason else None)
+        return {**written(message), "finish_reason": reason} if reason else written(message)
 
     def _usage(self, usage: Usage) -> dict[str, Any]:
         return {
@@ -301,9 +324,9 @@ class _Spans:
 
     # OpenInference
 
-    def _openinference(self, run: Run) -> dict[str, Any]:
+    def _openinference(self, run: Run, operation: str | None) -> dict[str, Any]:
         kind = {"chat": "LLM", "llm": "LLM", "tool": "TOOL", "retriever": "RETRIEVER"}.get(run.kind)
-        agent = operation_of(run) == "invoke_agent"
+        agent = operation == "invoke_agent"
         made: dict[str, Any] = {
             OpenInference.KIND: kind or ("AGENT" if agent else "CHAIN"),
             OpenInference.SESSION: _conversation(run),
@@ -319,7 +342,7 @@ class _Spans:
         return made
 
     def _openinference_values(self, run: Run) -> dict[str, Any]:
-        made: dict[str, Any] = {OpenInference.METADATA: self._json(run.metadata) if run.metadata else None}
+        made: dict[str, Any] = {OpenInference.METADATA: self._metadata(run)}
         values = [(OpenInference.INPUT, OpenInference.INPUT_MIME, run.input)]
         if run.end is not None and run.error is None:
             values.append((OpenInference.OUTPUT, OpenInference.OUTPUT_MIME, run.output))
@@ -438,17 +461,12 @@ def _generations(run: Run) -> Sequence[Any]:
     return source.get("generations") or ()
 
 
-def _asked(run: Run) -> list[Message]:
+def _asked(run: Run) -> FrozenList:
     """Return the prompt of a model run as messages."""
     value = run.input
     if run.kind == "chat" and isinstance(value, list):
-        return [message for message in value if isinstance(message, Message)]
-    return [Message("human", value if isinstance(value, str) else str(value))] if value is not None else []
-
-
-def _answer(message: Message) -> dict[str, Any]:
-    reason = _finish_reason(message)
-    return {**written(message), "finish_reason": reason} if reason else written(message)
+        return FrozenList([message for message in value if isinstance(message, Message)])
+    return FrozenList([Message("human", value if isinstance(value, str) else str(value))] if value is not None else [])
 
 
 def _finish_reason(message: Message) -> str | None:
@@ -470,17 +488,19 @@ def _definitions(params: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(params: Mapping[str, Any], version: names.GenAI) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, name in names.PARAMETERS.items():
         value = params.get(key)
         if key == "stop" and value:
             made[name] = [value] if isinstance(value, str) else [str(stop) for stop in value]
-        elif key in ("temperature", "top_p", "frequency_penalty", "presence_penalty") and _is_number(value):
-            made[name] = float(value)
         elif key != "stop" and _is_number(value) and not (key == "n" and value == 1):
-            made[name] = int(value)
+            kind = float if key in _FRACTIONS else version.top_k if key == "top_k" else int
+            made[name] = kind(value)
     return made
+
+
+_FRACTIONS: Final = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -499,12 +519,10 @@ def _document(found: object) -> dict[str, Any]:
     return {**({"id": found.id} if found.id is not None else {}), **made, **({"score": score} if _is_number(score) else {})}
 
 
-def _conversation_in(value: object) -> list[Message] | None:
+def _conversation_in(value: object) -> FrozenList | None:
     """Return the messages of a value that is a conversation and nothing else; else None."""
     if isinstance(value, dict) and value.keys() == {"messages"}:
         value = value["messages"]
     if isinstance(value, Message):
-        return [value]
-    if isinstance(value, list) and value and all(isinstance(item, Message) for item in value):
-        return list(value)
-    return None
+        return FrozenList([value])
+    return FrozenList(value) if isinstance(value, list) and value and set(map(type, value)) == {Message} else None

@@ -31,12 +31,13 @@ from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import Interval
 from llmtest.evals.results import ENDING, RepeatResult, Results, ResultsWriter, SetHead, SetResults, sessions_folder
 from llmtest.evals.running import Pauses, Spending
+from llmtest.evals.scores import Scores
 from llmtest.evals.verdicts import Requirement, Verdict, judge_set
 from llmtest.pytest_plugin.arguments import evals_folder
 from llmtest.pytest_plugin.attempt import place_skip
 from llmtest.pytest_plugin.eval_items import CaseItem
 from llmtest.pytest_plugin.eval_marker import Evaluation, base_of, case_of, generate, set_of
-from llmtest.tracing.store import Store, place
+from llmtest.tracing.store import Store, StoredVerdict, place
 
 if TYPE_CHECKING:
     from llmtest.recording.recording import Recording
@@ -319,16 +320,18 @@ class EvalSession:
         """The option of `llmtest show` that names the store, where it is not the usual one."""
         return "" if self._store.path == place() else f"--store {shlex.quote(str(self._store.path))} "
 
-    def keep_traces(self, name: str, recording: Recording, *, failed: bool) -> str | None:
+    def keep_traces(self, name: str, recording: Recording, scores: Scores) -> str | None:
         """Keep the traces of a run, if they are wanted: of failed runs by default. Return their name."""
         said = self._config.getoption("llmtest_traces")
         mode = said or {"off": "failed"}.get(self._config.getini("llmtest_traces"), self._config.getini("llmtest_traces"))
-        if mode == "off" or (mode == "failed" and not failed) or self._store_problem:
+        if mode == "off" or (mode == "failed" and scores.passed) or self._store_problem:
             return None
         session = f"{self._folder.name} {name}"
+        verdicts = [StoredVerdict(scorer, score.value, score.passed, score.why) for scorer, score in scores.items()]
+        verdicts += [StoredVerdict("run", 0.0, False, scores.error)] if scores.error else []
         with self._store_lock:
             try:
-                return session if self._store.keep(session, [recording]) else None
+                return session if self._store.keep(session, [recording], verdicts) else None
             except StoreError as error:
                 self._store_problem = str(error)
         return None

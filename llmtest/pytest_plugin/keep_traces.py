@@ -13,12 +13,18 @@ from typing import Any, Final
 
 import pytest
 
-from llmtest.core.text import amount
+from llmtest.core.masks import publish
+from llmtest.core.text import amount, clip
 from llmtest.errors import StoreError
 from llmtest.tracing.rows import column
-from llmtest.tracing.store import Store, place
+from llmtest.tracing.store import Store, StoredVerdict, place
 
+NAME: Final = "test"
+"""The name of the verdict of a test."""
+MAX_WHY_CHARACTERS: Final = 200
 _failed: Final = pytest.StashKey[bool]()
+_passed: Final = pytest.StashKey[bool]()
+_why: Final = pytest.StashKey[str]()
 SECTION: Final = "llmtest: traces"
 
 
@@ -45,6 +51,10 @@ class Keeping:
         if attempt is not None:
             failed = report.failed or (report.when != "setup" and item.stash.get(_failed, False))
             item.stash[_failed] = failed
+            if report.failed:
+                item.stash[_why] = (item.stash.get(_why, "") if report.when != "setup" else "") or last_error(call, report)
+            if report.when == "call":
+                item.stash[_passed] = report.passed and not hasattr(report, "wasxfail")
             # A subtest reports in the middle of its test, whose traces are then not whole.
             if report.when == "teardown" or (report.failed and not attempt.running):
                 self._keep(item, report, attempt.page.recordings, failed or self._mode == "all")
@@ -55,7 +65,7 @@ class Keeping:
             try:
                 if not wanted:
                     self._store.forget(self._name(item))
-                elif self._store.keep(self._name(item), recordings):
+                elif self._store.keep(self._name(item), recordings, self._verdicts(item)):
                     self._tell(item, report)
                 return
             except StoreError as error:  # a report that fails would hide why the test failed
@@ -63,6 +73,12 @@ class Keeping:
         if wanted and recordings:
             report.sections.append((SECTION, f"the traces of this test were not kept\n{self._problem}"))
             vars(report)["llmtest_store"] = self._problem  # comes back from xdist's workers
+
+    def _verdicts(self, item: pytest.Item) -> list[StoredVerdict]:
+        """Return the verdict of a test; none if it was skipped, or failed as it is expected to."""
+        if item.stash[_failed]:
+            return [StoredVerdict(NAME, 0.0, False, item.stash.get(_why, ""))]
+        return [StoredVerdict(NAME, 1.0, True)] if item.stash.get(_passed, False) else []
 
     def _name(self, item: pytest.Item) -> str:
         """Return the session of a test: its node id, and more where the store would give two tests one name."""
@@ -88,3 +104,9 @@ class Keeping:
         if report.failed:
             elsewhere = "" if self._store.path == place() else f"--store {shlex.quote(str(self._store.path))} "
             report.sections.append((SECTION, f"llmtest show {elsewhere}{shlex.quote(self._name(item))}"))
+
+
+def last_error(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
+    """Return why a test has failed, in one line: the error of its code, or what another plugin has said of it."""
+    error = call.excinfo.exconly(tryshort=True) if call.excinfo is not None else report.longreprtext
+    return clip(publish(" ".join(error.split())), MAX_WHY_CHARACTERS)

@@ -16,6 +16,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache, partial
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from types import UnionType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -35,6 +36,9 @@ from llmtest.events.words import (
 
 TAG: Final = "$w"
 _TAGGED: Final = f'"{TAG}"'
+_REFERENCE: Final = f'{{{_TAGGED}:"@"'
+Bodies = dict[int, tuple[str, Message]]
+"""Messages as JSON by their `id`, with the message, so that the `id` is not used again."""
 MAX_BITS: Final = 14_000
 """A longer integer has more digits than Python reads and writes (4,300): it is written in hexadecimal."""
 _WORDS: Final = {word.__name__: word for word in (Document, Failure, Generation, Message, Opaque, Structured, ToolCall, Usage)}
@@ -44,10 +48,16 @@ W = TypeVar("W")
 
 
 class Writer:
-    """Encode the values of one trace. `messages` are the messages that it has written, in the order of their numbers."""
+    """Encode the values of one trace. `messages` are the messages that it has written, in the order of their numbers.
 
-    def __init__(self) -> None:
+    With `unchecked`, texts that may hold secrets are not masked, but added to it: look at it at the end, and if it may hold a
+    secret, write all of them again, without it. Writers of the same trace share `bodies`.
+    """
+
+    def __init__(self, unchecked: masks.Unchecked | None = None, bodies: Bodies | None = None) -> None:
         self.masks = masks.table()
+        self._unchecked = unchecked
+        self._bodies = bodies if bodies is not None else {}
         self.messages: list[str] = []
         self._numbers: dict[int, int] = {}
         self._alive: list[Message] = []  # keeps the `id` of a numbered message from being reused
@@ -69,13 +79,19 @@ class Writer:
         tags, self._tags = self._tags, 0
         try:
             text = self._encode(value)
-            if text.count(_TAGGED) == self._tags and not self.masks.may_hold_secrets(known(text)):
+            if text.count(_TAGGED) == self._tags and not self._is_risky(known(text)):
                 return text
         except ValueError:  # a number that JSON does not have
             pass
         finally:
             self._tags = tags
         return None
+
+    def _is_risky(self, text: str) -> bool:
+        if self._unchecked is None:
+            return self.masks.may_hold_secrets(text)
+        self._unchecked.add(text)
+        return False
 
     def _word(self, value: object) -> dict[str, object]:
         """Return a value that `json` does not know as one that it does."""
@@ -94,12 +110,20 @@ class Writer:
         return self._new(message) if number is None else number
 
     def _new(self, message: Message) -> int:
-        text = self._quickly(_fields(message), str)
-        body = text or self._encode_plain({key: self._whole(value) for key, value in _fields(message).items()})
+        known = self._bodies.get(id(message))
+        body = known[0] if known is not None else self._body(message)
         number = self._numbers[id(message)] = len(self.messages)
         self.messages.append(body)
         self._alive.append(message)
         return number
+
+    def _body(self, message: Message) -> str:
+        before = len(self._numbers)
+        text = self._quickly(_fields(message), str)
+        body = text or self._encode_plain({key: self._whole(value) for key, value in _fields(message).items()})
+        if before == len(self._numbers) and _REFERENCE not in body:  # the numbers of messages in it are those of this writer
+            self._bodies[id(message)] = (body, message)
+        return body
 
     def _whole(self, value: Any) -> object:
         """Return `value` as plain JSON, with each part checked for secrets."""
@@ -211,14 +235,16 @@ _ATOMS: Final[Mapping[str, Callable[[Any], object]]] = {
 
 
 class Reader:
-    """Decode the output of a `Writer`: equal values, and the same message for the same number.
+    """Decode the output of a `Writer`: equal values, and the same message for the same number. Readers of the same trace share
+    `known`, its messages by their JSON.
 
     Raises:
         ValueError, LookupError, TypeError: from each method, the text is not such output.
     """
 
-    def __init__(self, messages: Sequence[str]) -> None:
+    def __init__(self, messages: Sequence[str], known: dict[str, Message] | None = None) -> None:
         self._bodies = messages
+        self._known = known if known is not None else {}
         self._messages = cache(self._message)
         self._decode = json.JSONDecoder(object_hook=self._object).decode
 
@@ -232,12 +258,18 @@ class Reader:
         return payload
 
     def _message(self, number: int) -> Message:
-        return _word_of(Message, self._decode(self._bodies[number]))
+        body = self._bodies[number]
+        found = self._known.get(body)
+        if found is None:
+            found = _word_of(Message, self._decode(body))
+            if '"@"' not in body and "\\u" not in body:  # the numbers of messages in it are those of this reader
+                self._known[body] = found
+        return found
 
     def _object(self, found: dict[str, Any]) -> object:
         tag = found.pop(TAG, None)
         if tag is None:
-            return FrozenDict({key: frozen(value) for key, value in found.items()})
+            return FrozenDict({key: frozen(value) if type(value) is list else value for key, value in found.items()})
         if tag == "@":
             return self._messages(found["n"])
         if tag == "messages":
@@ -249,17 +281,23 @@ class Reader:
 
 def _word_of(word: type[W], found: Mapping[str, object]) -> W:
     """Return a word with decoded fields. The calls of a message are a tuple."""
-    made = {name: frozen(value) for name, value in found.items()}
+    made: dict[str, Any] = {name: frozen(value) if type(value) is list else value for name, value in found.items()}
     if word is Message and "tool_calls" in made:
         made["tool_calls"] = tuple(made["tool_calls"])
-    hints = _HINTS[word]
+    hints, plain = _HINTS[word], _PLAIN[word]
     for name, value in made.items():
-        if not _fits(value, hints[name]):
+        if type(value) not in plain[name] and not _fits(value, hints[name]):
             raise TypeError(f"{word.__name__}.{name} is {type(value).__name__}")
     return word(**made)
 
 
 _HINTS: Final[Mapping[type[object], Mapping[str, object]]] = {word: get_type_hints(word) for word in _WORDS.values()}
+
+_PLAIN: Final[Mapping[type[object], Mapping[str, frozenset[object]]]] = {
+    word: {name: frozenset(get_args(hint) if isinstance(hint, UnionType) else [hint]) for name, hint in hints.items()}
+    for word, hints in _HINTS.items()
+}
+"""By word and field: the types of most values of it. What else fits takes a longer look."""
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
@@ -159,6 +160,42 @@ def event_row(number: int, found: Sequence[Any]) -> tuple[object, ...]:
         raise ValueError(f"event {number} has a number of more than 64 bits")
     ids = (UUID(run).bytes, UUID(parent).bytes if parent is not None else None)
     return (number, kind, *ids, *when, json.dumps(about) if about is not None else None, json.dumps(payload))
+
+
+def numbered_rows(text: str) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a list of JSON, in which each begins with the number of its event.
+
+    Raises:
+        ValueError, TypeError, AttributeError, RecursionError: it is no such list, or has none.
+    """
+    found = json.loads(text)
+    if not found:
+        raise ValueError("a run has no events")
+    if text.count("[") + text.count("{") > MAX_DEPTH:  # fewer cannot be nested that deep
+        check_depth(found)
+    return (event_row(int(number), row) for number, *row in found)
+
+
+_DECODE: Final = json.JSONDecoder().raw_decode
+_NEXT: Final = re.compile(r"[\s,]*")
+
+
+def message_texts(text: str) -> Iterator[str]:
+    """Yield the messages of a list of JSON, each as JSON.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is no such list, or a message of it holds itself.
+    """
+    is_plain = '"@"' not in text and '"messages"' not in text and "\\u" not in text  # then no message holds another
+    if not is_plain or text.count("[") + text.count("{") > MAX_DEPTH:
+        found = json.loads(text)
+        check_depth(found)
+        check_references(found)
+    at = _NEXT.match(text, text.index("[") + 1).end()  # type: ignore[union-attr]
+    while text[at : at + 1] != "]":
+        start, (_, at) = at, _DECODE(text, at)
+        yield text[start:at]
+        at = _NEXT.match(text, at).end()  # type: ignore[union-attr]
 
 
 def check_depth(value: object) -> None:

@@ -17,12 +17,12 @@ from uuid import UUID
 from llmtest.capture.blocks import RawEvent
 from llmtest.concurrency.lanes import Lane
 from llmtest.core import masks
-from llmtest.core.masks import show
+from llmtest.core.masks import Unchecked, show
 from llmtest.core.text import clip
 from llmtest.errors import StoreError
 from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS
 from llmtest.events.events import Event, Latency, Run, UnseenCall
-from llmtest.events.words import EMPTY, FrozenDict
+from llmtest.events.words import EMPTY, FrozenDict, Message
 from llmtest.recording.recording import Recording
 from llmtest.recording.runs import build_runs
 from llmtest.scripts.step_types import is_rate, is_seconds
@@ -109,13 +109,23 @@ class Rows:
 
 def rows(trace: Trace) -> Rows:
     """Return the rows of a trace, with secrets masked."""
-    writer = Writer()
-    events = [*event_rows(trace, writer, enumerate(trace.events), hide_split_secrets(trace.events))]
+    writer, events = written(trace, hide_split_secrets(trace.events))
     _, roots = build_runs(trace.events)
     lines = [(number, *row) for number, row in enumerate(row for root in roots for row in _run_rows(root))]
     lanes = [(lane.number, facts) for lane, facts in lane_facts(trace.events, births=bool(trace.latencies))]
     root = next((run for run in roots if run.id == trace.root), None)
     return Rows(_summary(trace, root, lines), lines, lanes, list(enumerate(writer.messages)), events)
+
+
+def written(trace: Trace, hidden: Mapping[int, FrozenDict]) -> tuple[Writer, list[tuple[object, ...]]]:
+    """Return the rows of the events of a trace, and the writer of them with its messages."""
+    unchecked = Unchecked()
+    writer = Writer(unchecked)
+    made = [*event_rows(trace, writer, enumerate(trace.events), hidden)]
+    if unchecked.may_hold_secrets():
+        writer = Writer()
+        made = [*event_rows(trace, writer, enumerate(trace.events), hidden)]
+    return writer, made
 
 
 def event_rows(
@@ -262,7 +272,8 @@ def revived(inside: int, lanes: Iterable[str], *parts: Part, place: str = "") ->
 
 def _in_order(parts: Sequence[Part]) -> Iterable[tuple[Reader, Sequence[Any]]]:
     """Return the events of all parts by their numbers, each with the reader of its part."""
-    readers = [(Reader(messages), events) for messages, events in parts]
+    known: dict[str, Message] = {}
+    readers = [(Reader(messages, known), events) for messages, events in parts]
     found = ((reader, row) for reader, events in readers for row in events)
     return found if len(parts) == 1 else sorted(found, key=lambda pair: pair[1][0])
 

@@ -78,6 +78,13 @@ MIGRATIONS: Final = (
         PRIMARY KEY (trace, number)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE verdicts (
+        session INTEGER NOT NULL REFERENCES sessions ON DELETE CASCADE,
+        name TEXT NOT NULL, value REAL NOT NULL, passed INTEGER, why TEXT NOT NULL,
+        PRIMARY KEY (session, name)
+    ) WITHOUT ROWID;
+    """,
 )
 """Each statement upgrades a file by one version. Never change a released one: add another."""
 
@@ -151,6 +158,19 @@ class RunLine:
     output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVerdict:
+    """What a test or a scorer has said of a session: a value, usually from 0 to 1, and whether that has passed.
+
+    `passed` is None where it is only a value. `why` is empty, or says in one line why it has not passed.
+    """
+
+    name: str
+    value: float
+    passed: bool | None
+    why: str = ""
+
+
 # -- the file
 
 
@@ -178,22 +198,34 @@ class Store:
 
     # writing
 
-    def write(self, session: str, traces: Iterable[Rows], *, replace: bool = False) -> None:
-        """Write all traces or none; an existing trace is replaced. `replace` deletes the other traces of the session."""
+    def write(self, session: str, traces: Iterable[Rows], *, replace: bool = False, gone: Sequence[str] = ()) -> None:
+        """Write all traces or none; an existing trace is replaced.
+
+        `replace` deletes the other traces of the session. `gone` are the ids of roots whose traces are deleted.
+        """
         with self._usable(), _transaction(self._open()) as connection:
             if replace:
                 connection.execute("DELETE FROM sessions WHERE name = ?", (column(session),))
             connection.execute("INSERT OR IGNORE INTO sessions (name) VALUES (?)", (column(session),))
             (number,) = connection.execute("SELECT id FROM sessions WHERE name = ?", (column(session),)).fetchone()
+            connection.executemany("DELETE FROM traces WHERE session = ? AND root = ?", [(number, root) for root in gone])
             for trace in traces:
                 _insert(connection, number, trace)
 
-    def keep(self, session: str, recordings: Iterable[Recording]) -> bool:
-        """Replace the traces of a session by those of recordings; True if these have any."""
+    def keep(self, session: str, recordings: Iterable[Recording], verdicts: Iterable[StoredVerdict] = ()) -> bool:
+        """Replace the traces of a session by those of recordings, with verdicts about them; True if these have any."""
         found = of_all(recordings)
         if found:
             self.write(session, [rows(trace) for trace in found], replace=True)
+            self._judge(session, verdicts)
         return bool(found)
+
+    def _judge(self, session: str, verdicts: Iterable[StoredVerdict]) -> None:
+        values = [(column(one.name), one.value, one.passed, column(one.why), column(session)) for one in verdicts]
+        if values:
+            statement = "INSERT OR REPLACE INTO verdicts SELECT id, ?, ?, ?, ? FROM sessions WHERE name = ?"
+            with self._usable(), _transaction(self._open()) as connection:
+                connection.executemany(statement, values)
 
     def forget(self, session: str) -> None:
         """Delete a session, if it exists."""
@@ -235,6 +267,14 @@ class Store:
     def with_run(self, name: str) -> set[int]:
         """Return the ids of the traces that have a run of this name, in which `*` and `?` are wildcards."""
         return {row[0] for row in self._all("SELECT DISTINCT trace FROM runs WHERE name GLOB ?", (column(name),))}
+
+    def verdicts(self, session: str) -> list[StoredVerdict]:
+        """Return what tests and scorers have said of a session, by their names."""
+        if not self._all("SELECT 1 FROM sqlite_master WHERE name = 'verdicts'"):
+            return []  # a file of an earlier version, which cannot be written
+        query = "SELECT verdicts.name, value, passed, why FROM verdicts JOIN sessions ON id = session WHERE sessions.name = ?"
+        rows = self._all(f"{query} ORDER BY verdicts.name", (column(session),))
+        return [StoredVerdict(name, value, None if passed is None else bool(passed), why) for name, value, passed, why in rows]
 
     def runs(self, trace: Stored) -> list[RunLine]:
         """Return the runs of a trace: parents first, in the order in which they started."""

@@ -13,9 +13,8 @@ import pytest
 
 from llmtest import ScriptedChatModel, load_traces, record
 from llmtest.cli import listen
-from llmtest.otel import Options
+from llmtest.otel import Options, spans_of
 from llmtest.otel.sending import send
-from llmtest.tracing.rows import traces_of
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def program(url: str) -> None:
     with record() as recording:
         ScriptedChatModel("Hello").invoke("hi")
-    send(url, traces_of(recording), Options("exact"))
+    send(url, [spans_of(recording, Options("exact"))])
 
 
 @pytest.mark.parametrize("as_json", [False, True])

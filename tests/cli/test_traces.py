@@ -134,3 +134,28 @@ def test_wrong_options_of_an_export(more, why, tmp_path, capsys):
     assert commands.main(["export", "--store", str(tmp_path / "s.sqlite"), *more]) == 2
 
     assert capsys.readouterr().err == f"llmtest export: {why}\n"
+
+
+def test_spans_of_tests_and_evaluations_have_their_verdicts(tmp_path):
+    from llmtest.otel.files import read_spans
+    from llmtest.tracing.store import Store, StoredVerdict
+
+    with record() as recording:
+        ScriptedChatModel("Hello").invoke("hi")
+    path, file = tmp_path / "s.sqlite", tmp_path / "spans.json"
+    with Store(path) as store:
+        store.keep("a test", [recording], [StoredVerdict("test", 0.0, False, "it said no"), StoredVerdict("length", 5.0, None)])
+        store.keep("another", [recording])
+
+    assert commands.main(["export", "--store", str(path), "--otlp", str(file)]) == 0
+
+    with file.open("rb") as opened:
+        events = [[dict(event.attributes) for event in span.events] for span in read_spans(opened, "spans")]
+    length = {"gen_ai.evaluation.name": "length", "gen_ai.evaluation.score.value": 5.0}
+    test = {
+        "gen_ai.evaluation.name": "test",
+        "gen_ai.evaluation.score.value": 0.0,
+        "gen_ai.evaluation.score.label": "fail",
+        "gen_ai.evaluation.explanation": "it said no",
+    }
+    assert sorted(events, key=len) == [[], [length, test]]

@@ -10,7 +10,7 @@ from langchain.chat_models import init_chat_model
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, record, say
-from llmtest.core.masks import Rule, mask, publish, rule, show, show_text, table, use_rules
+from llmtest.core.masks import Rule, Unchecked, mask, publish, rule, show, show_text, table, use_rules
 from llmtest.errors import MaskError, MatchError, expect_violation
 from llmtest.events import FrozenDict, Message
 from llmtest.langchain.providers import scripted_providers
@@ -331,3 +331,32 @@ NESTED = json.dumps({"a": json.dumps({"b": json.dumps({"token": 'hun"ter2', "n":
 def test_a_text_of_json_hides_what_its_values_would(text: str, shown: str) -> None:
     assert table().without_secrets(text) == shown
     assert table().without_secrets(shown) == shown
+
+
+def test_texts_are_looked_at_together_and_none_is_forgotten() -> None:
+    for place in (0, 1, 7):
+        unchecked = Unchecked()
+        for number in range(8):
+            unchecked.add("sk-" if number == place else "x" * 100_000)
+        assert unchecked.may_hold_secrets()
+        assert unchecked.may_hold_secrets()
+
+    assert not Unchecked().may_hold_secrets()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_risky"),
+    [
+        ("a passage of the night", False),
+        ("the weight of a signal", False),
+        ("tokens", False),
+        ('"token": 1', True),
+        ("PASSWORD", True),
+        ("github_pat_1", True),
+        ("glpat-1", True),
+        ("ghp_1", True),
+        ("sig=1", True),
+    ],
+)
+def test_a_quick_look_knows_parts_of_common_words(text: str, is_risky: bool) -> None:
+    assert table().may_hold_secrets(text) is is_risky

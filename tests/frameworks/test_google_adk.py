@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from google.adk.agents import Agent
 from google.adk.runners import InMemoryRunner
 from google.genai import types
 
-from llmtest import call, say
+from llmtest import call, record, say
 from llmtest.langchain.providers import scripted_providers
+from llmtest.matching import at_most, before, called, model
 
 asked: list[str] = []
 
@@ -37,3 +39,30 @@ def test_in_this_process() -> None:
         assert asyncio.run(run()) == ["It is sunny."]
         providers.verify()
     assert asked == ["Paris"]
+
+
+def test_its_spans_are_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What messages say is in the spans only if the program asks for it.
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "gen_ai_latest_experimental")
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
+    steps = [call("weather", city="Paris"), say("It is sunny.")]
+
+    with scripted_providers({"google_genai:gemini-2.5-flash": steps}), record(otel=True) as recording:
+        asyncio.run(run())
+
+    assert recording.tools == [called("weather", city="Paris")]
+    assert recording.obeys(before(model(), "weather"), at_most(2, model()))
+    assert [run.output.text for run in recording.models] == ["", "It is sunny."]
+    assert recording.models[1].messages[-2].tool_call_id == recording.tools[0].tool_call_id
+    assert (recording.usage.input_tokens, recording.usage.output_tokens) == (35, 14)
+
+
+def test_spans_without_content_tell_what_ran() -> None:
+    steps = [call("weather", city="Paris"), say("It is sunny.")]
+
+    with scripted_providers({"google_genai:gemini-2.5-flash": steps}), record(otel=True) as recording:
+        asyncio.run(run())
+
+    assert recording.tools == ["weather"]
+    assert recording.usage.total_tokens == 49
+    assert recording.obeys(at_most(2, model()))

@@ -152,19 +152,39 @@ def test_a_span_from_before_the_block_is_not_in_it_and_what_it_starts_is(provide
     assert recording.unseen_calls == []
 
 
-def test_a_thread_without_the_context_is_not_in_the_block(provider: TracerProvider) -> None:
-    tracer = provider.get_tracer("test")
+def in_a_thread(provider: TracerProvider, name: str) -> None:
+    """Make a span in a thread that does not know the context of its caller, as Strands does."""
 
     def work() -> None:
-        with tracer.start_as_current_span("x", attributes={"gen_ai.tool.name": "x"}):
+        with provider.get_tracer("test").start_as_current_span(name, attributes={"gen_ai.tool.name": name}):
             pass
 
-    with record(otel=provider) as recording:
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
-    assert len(recording) == 0
+
+def test_a_thread_without_the_context_is_in_the_block_that_started_it(provider: TracerProvider) -> None:
+    with record(otel=provider) as recording:
+        in_a_thread(provider, "inside")
+    in_a_thread(provider, "after")
+
+    assert recording.tools == ["inside"]
+
+
+def test_a_thread_without_the_context_is_in_no_block_if_several_tasks_may_have_started_it(provider: TracerProvider) -> None:
+    async def task(name: str, both: asyncio.Barrier) -> list[str]:
+        with record(otel=provider) as recording:
+            await both.wait()
+            in_a_thread(provider, name)
+            await both.wait()
+        return list(recording.tools.names)
+
+    async def main() -> list[list[str]]:
+        both = asyncio.Barrier(2)
+        return await asyncio.gather(task("a", both), task("b", both))
+
+    assert asyncio.run(main()) == [[], []]
 
 
 def test_spans_of_instrumentations_of_langchain_are_left_out(provider: TracerProvider) -> None:
@@ -228,3 +248,11 @@ def test_what_a_span_of_a_program_does_not_tell_is_missing(provider: TracerProvi
 
     assert len(recording.unseen_calls) == 1
     assert recording.obeys(never("refund")).holds is None
+
+
+def test_a_program_may_flush_its_provider(provider: TracerProvider) -> None:
+    with record(otel=provider) as recording:
+        in_a_thread(provider, "inside")
+        assert provider.force_flush()
+
+    assert recording.tools == ["inside"]

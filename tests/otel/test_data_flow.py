@@ -76,17 +76,28 @@ def test_a_single_span_is_in_order_with_itself() -> None:
     assert found().is_certain
 
 
-def test_a_link_and_a_numbered_step_make_an_order() -> None:
+def test_a_numbered_step_makes_an_order() -> None:
     graph = FrozenDict(langgraph_step=1)
     steps = [SpanFacts("chain", name, tags=(f"graph:step:{n}",), metadata=graph) for n, name in enumerate("ab")]
 
     assert first(found(*steps), 0, 1)
-    assert first(found(tool("x", None), tool("y", None), links={1: [0]}), 0, 1)
-    assert not first(found(tool("x", None), tool("y", None), links={1: [1]}), 0, 1)
+
+
+def test_a_link_tells_what_began_first_and_not_what_ended() -> None:
+    order = found(tool("x", None), tool("y", None), links={1: [0]})
+
+    assert (order.begun, order.is_certain) == ([(0, 1)], False)
+    assert not first(order, 0, 1)
+    assert found(tool("x", None), tool("y", None), links={1: [1]}).begun == []
+
+
+def test_links_that_contradict_each_other_or_what_flows_tell_nothing() -> None:
+    assert found(tool("x", None), tool("y", None), links={1: [0], 0: [1]}).begun == ()
+    assert found(*AGENT, links={0: [1]}).begun == ()
 
 
 def test_a_circle_makes_no_order() -> None:
-    assert not found(tool("x", None), tool("y", None), links={1: [0], 0: [1]}).is_connected
+    assert not found(model("m", calls=("a",), answers=("b",)), model("n", calls=("b",), reads=("a",)), tool("x", "b")).is_certain
 
 
 def test_what_is_beside_a_flow_is_in_no_order_with_it() -> None:
@@ -98,7 +109,8 @@ def test_what_is_beside_a_flow_is_in_no_order_with_it() -> None:
 
 def test_steps_that_cannot_be_written_as_blocks_are_in_no_order() -> None:
     # a before c, b before d, a before d: b and c are in no order, so the four are no sequence of blocks.
-    order = found(*[tool(name, None) for name in "abcd"], links={2: [0], 3: [1, 0]})
+    a, b = model("a", calls=("x", "y")), model("b", calls=("z",))
+    order = found(a, b, model("c", reads=("x",)), model("d", reads=("y", "z")))
 
     assert not order.is_certain
     assert not first(order, 1, 2)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # noqa: F401  (a second import, after that of a test within a test, would have other classes of errors)
 from langfuse.api.commons.types.observation_v2 import ObservationV2
 
 from llmtest import Recording, load_traces

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from llmtest import ScriptedChatModel, load_traces, record, tracing_enabled
 from llmtest.errors import OtelError, StoreError
@@ -156,3 +157,25 @@ def test_import_keeps_what_it_has_read_before_the_damage(tmp_path: Path) -> None
     with Store(tmp_path / "s.sqlite") as store:
         done = files.take_in(store, io.BytesIO(write_json(spans()).encode()), "x", "mine", lambda *step: steps.append(step))
         assert (done, steps, [line.name for line in store.sessions()]) == (1, [(1, 0)], ["mine"])
+
+
+def test_a_trace_that_no_store_takes_is_an_error_with_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(trace: Any) -> Any:
+        raise StoreError("values are nested too deep")
+
+    monkeypatch.setattr(files, "rows", broken)
+
+    with pytest.raises(OtelError, match=r"^x, trace [0-9a-f]{32}: values are nested too deep$"):
+        list(read(io.BytesIO(write_json(spans()).encode()), "x"))
+
+
+def test_damaged_protobuf_is_an_error_with_its_place() -> None:
+    binary = write_protobuf(spans())
+    framed = len(binary).to_bytes(4, "big") + binary
+    without_id = ExportTraceServiceRequest.FromString(binary)
+    without_id.resource_spans[0].scope_spans[0].spans[0].span_id = b"\x01"
+
+    with pytest.raises(OtelError, match=r"^message 2 of protobuf is cut off\n  expected  "):
+        list(read(io.BytesIO(framed + framed[:-3]), "x"))
+    with pytest.raises(OtelError, match=r"^x, span 1: ids of a trace and of a span have 16 and 8 bytes; got 16 and 1$"):
+        list(read(io.BytesIO(without_id.SerializeToString()), "x"))

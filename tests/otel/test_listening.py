@@ -7,11 +7,12 @@ import json
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from google.rpc.status_pb2 import Status
+from langchain_core.runnables import RunnableLambda
 
 from llmtest import ScriptedChatModel, record
 from llmtest.errors import StoreError
@@ -19,7 +20,7 @@ from llmtest.otel import Span, listening, spans_of
 from llmtest.otel.listening import JSON_TYPE, PROTOBUF_TYPE, Receiver, serve, summary
 from llmtest.otel.otlp import write_json, write_protobuf
 from llmtest.tracing.rows import Rows
-from tests.support.spans import span
+from tests.support.spans import span, told
 
 
 class Clock:
@@ -37,8 +38,13 @@ class Endpoint:
     def __init__(self) -> None:
         self.clock = Clock()
         self.written: list[Rows] = []
-        self.receiver = Receiver(self.written.extend, clock=self.clock)
+        self.receiver = Receiver(self.write, clock=self.clock)
+        self.gone: list[str] = []
         self.server = serve(self.receiver, 0)
+
+    def write(self, made: list[Rows], gone: Sequence[str]) -> None:
+        self.written += made
+        self.gone += gone
 
     def post(self, body: bytes, kind: str = JSON_TYPE, path: str = "/v1/traces", **headers: str) -> tuple[int, bytes, Any]:
         sent = {"content-type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -181,7 +187,7 @@ def test_a_trace_is_written_when_no_span_of_it_has_come_for_a_while(endpoint: En
 
 
 def test_a_trace_that_cannot_be_written_is_a_problem_and_no_end() -> None:
-    def broken(made: list[Rows]) -> None:
+    def broken(made: list[Rows], gone: Sequence[str]) -> None:
         raise StoreError("the disk is full")
 
     receiver = Receiver(broken)
@@ -196,7 +202,7 @@ def test_a_trace_that_cannot_be_written_is_a_problem_and_no_end() -> None:
 
 def test_spans_that_have_nothing_to_do_with_models_are_left_out() -> None:
     written: list[Rows] = []
-    receiver = Receiver(written.extend)
+    receiver = Receiver(lambda made, gone: written.extend(made))
     receiver._take([span("GET /", 1)], JSON_TYPE)
 
     receiver.write_finished(everything=True)
@@ -206,7 +212,7 @@ def test_spans_that_have_nothing_to_do_with_models_are_left_out() -> None:
 
 def test_a_trace_that_breaks_the_reader_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Rows] = []
-    receiver = Receiver(written.extend)
+    receiver = Receiver(lambda made, gone: written.extend(made))
     receiver._take([*spans(), *spans()], JSON_TYPE)
     read = listening.recording_of
     broken = iter([True, False])
@@ -228,3 +234,54 @@ def test_a_request_for_which_there_is_never_room_is_not_to_be_sent_again(
     assert (code, headers["retry-after"]) == (413, None)
     assert json.loads(body) == {"code": 8, "message": "a request has at most 1 spans; got 2"}
     assert summary(endpoint.receiver) == "0 spans, 0 traces, 1 request refused"
+
+
+def parts() -> tuple[Span, Span]:
+    """An agent, and a tool inside it."""
+    root = span("agent", 1, told=told(operation__name="invoke_agent"))
+    return root, span("weather", 2, 1, told=told(operation__name="execute_tool", tool__name="weather"))
+
+
+def test_a_trace_that_goes_on_after_it_was_written_is_written_again_as_a_whole(endpoint: Endpoint) -> None:
+    root, tool = parts()
+
+    endpoint.post(write_json([root]).encode())
+    endpoint.clock.now = 3.0
+    endpoint.receiver.write_finished()
+    endpoint.post(write_json([tool]).encode())
+    assert endpoint.receiver.write_finished() == 0  # more may come at once
+    endpoint.clock.now = 6.0
+    endpoint.receiver.write_finished()
+
+    assert endpoint.receiver.write_finished() == 0
+    assert [len(made.runs) for made in endpoint.written] == [1, 2]
+    assert (endpoint.gone, summary(endpoint.receiver)) == ([], "2 spans, 1 trace")
+
+
+def test_a_parent_that_comes_late_takes_the_place_of_the_one_that_was_made_up(endpoint: Endpoint) -> None:
+    with record() as recording:
+        RunnableLambda(lambda text: ScriptedChatModel("Hello").invoke(text), name="agent").invoke("hi")
+    root, model = spans_of(recording)
+
+    endpoint.post(write_json([model]).encode())
+    endpoint.receiver.write_finished(everything=True)
+    endpoint.post(write_json([root]).encode())
+    endpoint.receiver.write_finished(everything=True)
+
+    first, second = endpoint.written
+    assert (first.summary[2], second.summary[2]) == ("a span that is missing", "agent")
+    assert endpoint.gone == [first.summary[0]]
+
+
+def test_traces_that_were_written_make_room_for_others(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MAX_SPANS", 2)
+    root, tool = parts()
+
+    for _ in range(3):
+        assert endpoint.post(write_json(spans()).encode())[0] == 200
+        endpoint.clock.now += 3.0
+        endpoint.receiver.write_finished()
+    assert endpoint.post(write_json([root, tool]).encode())[0] == 200
+    assert endpoint.post(write_json(spans()).encode())[0] == 503
+
+    assert len(endpoint.written) == 3

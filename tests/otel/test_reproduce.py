@@ -17,7 +17,7 @@ from langchain_core.tools import tool
 from llmtest import Recording, ScriptedChatModel, call, fail, record, reply, say
 from llmtest.errors import OtelError
 from llmtest.otel import Options, recordings_of, spans_of
-from llmtest.otel.reproduce import TODO, reproduce
+from llmtest.otel.reproduce import COMPARES, TODO, reproduce
 from llmtest.trees.rendering import HEADER
 from tests.support.spans import span
 
@@ -92,14 +92,16 @@ def test_secrets_are_not_in_the_files() -> None:
     assert KEY not in reproduce(recording, "x", "y").files["x.yaml"]
 
 
-def test_several_models_are_said() -> None:
+def test_each_model_has_a_script_of_its_own() -> None:
     with record() as recording:
         for name in ("a", "b"):
             ScriptedChatModel("hi", model_name=name).invoke("hi")
 
-    assert reproduce(recording, "x", "y").todo == [
-        "the trace has calls of 2 models (a, b), and the stand-in has one model for all"
-    ]
+    made = reproduce(recording, "x", "y")
+
+    assert made.todo == []
+    assert sorted(made.files) == ["test_x.py", "x.tree", "x_1_a.yaml", "x_2_b.yaml"]
+    assert "SCRIPTS = {'a': 'x_1_a.yaml', 'b': 'x_2_b.yaml'}" in made.files["test_x.py"]
 
 
 def test_a_trace_without_a_model_makes_no_test() -> None:
@@ -204,8 +206,22 @@ def test_the_test_of_an_incident_passes_at_once(program: Any, options: Options |
     made = reproduce(recording, f"{recording.roots[0].name} 12345678", "trace 1")
 
     assert made.name == f"{'x' * 50}_12345678"
-    result = run(made.files, pytester)
-    result.assert_outcomes(passed=1)
+    source = made.files[f"test_{made.name}.py"]
+    # What no agent did, and spans do not order, has no tree to hold the test to.
+    assert (COMPARES in source) is (options is None or program not in (several_models, no_agent))
+    run(made.files, pytester).assert_outcomes(passed=1)
+
+
+def test_another_tree_than_that_of_the_incident_fails(pytester: pytest.Pytester) -> None:
+    with record() as recording:
+        an_argument_with_a_default()
+    files = dict(reproduce(recording, "x", "trace 1").files)
+    before, head, tree = files["test_x.py"].partition("TREE = [")
+    files["test_x.py"] = before + head + tree.replace("tool search(limit=1", "tool search(limit=2", 1)
+
+    result = run(files, pytester)
+
+    result.assert_outcomes(failed=1)
 
 
 def test_a_call_that_the_incident_has_not_is_a_clear_failure(pytester: pytest.Pytester) -> None:

@@ -33,6 +33,8 @@ def test_a_concurrent_program_has_the_same_tree_again(program: Any) -> None:
         assert after == before
         before, after = through_otlp(recording, Options("exact", "openinference"))
         assert after == before
+        before, after = through_otlp(recording, binary=True)
+        assert after == before
 
 
 def facts(recording: Recording) -> list[Any]:

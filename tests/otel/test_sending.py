@@ -16,7 +16,7 @@ import pytest
 
 from llmtest import ScriptedChatModel, load_traces, record, tracing_enabled
 from llmtest.errors import OtelError
-from llmtest.otel import LiveExport, Options, live
+from llmtest.otel import LiveExport, Options, live, spans_of
 from llmtest.otel import sending as module
 from llmtest.otel.listening import Receiver, serve
 from llmtest.otel.sending import address_of, send, write_file
@@ -78,7 +78,7 @@ def export(sink: Sink, **about: Any) -> LiveExport:
 
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl.gz", "t.pb", "t.binpb.gz"])
 def test_the_name_of_a_file_says_how_it_is_written(name: str, tmp_path: Path) -> None:
-    assert write_file(tmp_path / name, traces(3), Options("messages")) == 3
+    assert write_file(tmp_path / name, [spans_of(trace, Options("messages")) for trace in traces(3)]) == 3
 
     data = (tmp_path / name).read_bytes()
     assert (data[:2] == b"\x1f\x8b") == name.endswith(".gz")
@@ -110,9 +110,9 @@ def test_what_is_no_url_is_an_error_at_once(url: Any) -> None:
 
 def test_a_real_endpoint_gets_what_is_sent() -> None:
     got: list[Rows] = []
-    receiver = Receiver(got.extend)
+    receiver = Receiver(lambda made, gone: got.extend(made))
     with serve(receiver, 0) as server:
-        assert send(server.url, traces(600), Options()) == 600
+        assert send(server.url, map(spans_of, traces(600))) == 600
     receiver.write_finished(everything=True)
 
     assert (receiver.spans, len(got), receiver.problems) == (600, 600, [])
@@ -122,7 +122,16 @@ def test_an_endpoint_that_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "exporter_to", lambda url: Sink("FAILURE"))
 
     with pytest.raises(OtelError, match=r"^http://x/v1/traces has not taken a batch of 1 span; 0 were sent before$"):
-        send("http://x", traces(), Options())
+        send("http://x", map(spans_of, traces()))
+
+
+def test_spans_go_in_full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Sink()
+    monkeypatch.setattr(module, "exporter_to", lambda url: sink)
+    monkeypatch.setattr(module, "BATCH", 2)
+
+    assert send("http://x", map(spans_of, traces(4))) == 4
+    assert sink.batches == [2, 2]
 
 
 # -- in the background
@@ -245,7 +254,7 @@ with tracing_enabled("mine"):
 
 def test_the_environment_exports_a_whole_process_up_to_its_end(tmp_path: Path) -> None:
     got: list[Rows] = []
-    receiver = Receiver(got.extend)
+    receiver = Receiver(lambda made, gone: got.extend(made))
     with serve(receiver, 0) as server:
         environment = {
             **os.environ,
@@ -295,7 +304,7 @@ def test_a_forked_process_leaves_what_is_queued_to_its_parent(monkeypatch: pytes
     monkeypatch.setattr(exporting, "_start", lambda: None)  # its thread is in the parent
     exporting.put(traces()[0])
 
-    exporting.inherit()
+    module._forked()  # as the child calls it
 
     monkeypatch.undo()
     exporting.put(traces()[0])

@@ -22,6 +22,7 @@ KINDS = [
     ({"gen_ai.operation.name": "retrieval"}, "retriever"),
     ({"gen_ai.operation.name": "embeddings"}, "chain"),
     ({"gen_ai.operation.name": "something new"}, None),
+    ({"gen_ai.operation.name": "execute_event_loop_cycle", "gen_ai.system": "strands-agents"}, None),
     ({"gen_ai.tool.name": "weather"}, "tool"),
     ({"gen_ai.system": "openai"}, "chat"),
     ({"openinference.span.kind": "LLM"}, "chat"),
@@ -258,3 +259,109 @@ def test_a_chain_whose_parts_openllmetry_wraps() -> None:
     assert found.input == "x"
     assert found.output == {"messages": [Message("human", "")]}
     assert facts({**told, "traceloop.entity.output": '{"output": [1]}'}).output == [1]
+
+
+STRANDS = (
+    SpanEvent("gen_ai.system.message", 1, {"content": "Be kind."}),
+    SpanEvent("gen_ai.user.message", 1, {"content": '[{"text": "the weather?"}]'}),
+    SpanEvent(
+        "gen_ai.choice",
+        1,
+        {"finish_reason": "tool_use", "message": '[{"toolUse": {"toolUseId": "c1", "name": "w", "input": {"a": 1}}}]'},
+    ),
+)
+
+
+def test_messages_in_events_of_a_model() -> None:
+    found = facts({"gen_ai.operation.name": "chat"}, events=(SpanEvent("other", 1), *STRANDS))
+
+    assert found.input == [Message("system", "Be kind."), Message("human", "the weather?")]
+    assert found.output == [Message("ai", "", (ToolCall("w", FrozenDict(a=1), "c1"),))]
+    assert found.finish_reason == "tool_use"
+
+
+def test_a_model_whose_answer_no_event_has() -> None:
+    found = facts({"gen_ai.operation.name": "chat"}, events=STRANDS[:1])
+
+    assert found.input == [Message("system", "Be kind.")]
+    assert found.output is UNKNOWN
+
+
+def test_events_of_a_tool_and_of_an_agent() -> None:
+    tool = facts(
+        {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "w"},
+        events=(
+            SpanEvent("gen_ai.tool.message", 1, {"content": '{"city": "Paris"}'}),
+            SpanEvent("gen_ai.choice", 1, {"message": '[{"text": "18C"}]'}),
+        ),
+    )
+    agent = facts({"gen_ai.operation.name": "invoke_agent"}, events=STRANDS[:2])
+
+    assert (tool.input, tool.output) == ({"city": "Paris"}, "18C")
+    assert agent.input == {"messages": [Message("system", "Be kind."), Message("human", "the weather?")]} or agent.input == [
+        Message("system", "Be kind."),
+        Message("human", "the weather?"),
+    ]
+    assert agent.output is UNKNOWN
+
+
+def adk(**told: Any) -> SpanFacts:
+    texts = {f"gcp.vertex.agent.{key}": json.dumps(value) for key, value in told.items()}
+    return facts({"gen_ai.system": "gcp.vertex.agent", "gen_ai.request.model": "gemini-2.5-flash", **texts})
+
+
+def test_messages_of_an_early_adk() -> None:
+    config = {"system_instruction": "Be kind.", "tools": [{"function_declarations": [{"name": "w"}]}, {"google_search": {}}]}
+    contents = [{"role": "user", "parts": [{"text": "the weather?"}]}]
+    answer = {"content": {"role": "model", "parts": [{"function_call": {"id": "c1", "name": "w", "args": {"a": 1}}}]}}
+
+    found = adk(llm_request={"config": config, "contents": contents}, llm_response=answer)
+
+    assert found.input == [Message("system", "Be kind."), Message("human", "the weather?")]
+    assert found.output == [Message("ai", "", (ToolCall("w", FrozenDict(a=1), "c1"),))]
+    assert [name for name, _ in found.tools] == ["w"]
+    assert adk(llm_request={}, llm_response={}).input is UNKNOWN
+    assert adk(llm_request={"contents": contents}, llm_response=[]).output is UNKNOWN
+
+
+def test_a_tool_of_an_early_adk() -> None:
+    told = {"gcp.vertex.agent.tool_call_args": '{"a": 1}', "gcp.vertex.agent.tool_response": '{"result": "18C"}'}
+
+    found = facts({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "w", **told})
+
+    assert (found.input, found.output) == ({"a": 1}, "18C")
+
+
+def test_arguments_and_results_of_llama_index() -> None:
+    result = {"blocks": [{"text": "18C"}], "raw_output": "18C", "tool_name": "w"}
+    told = {"openinference.span.kind": "TOOL", "output.value": json.dumps(result)}
+
+    keywords = facts({**told, "input.value": json.dumps({"args": [], "kwargs": {"a": 1}})})
+    both = facts({**told, "input.value": json.dumps({"args": [2], "kwargs": {"a": 1}})})
+
+    assert (keywords.input, keywords.output) == ({"a": 1}, "18C")
+    assert both.input == {"args": [2], "kwargs": {"a": 1}}
+
+
+def test_a_method_that_prepares_a_call_is_no_call() -> None:
+    told = {"openinference.span.kind": "LLM"}
+
+    assert facts(told, scope="openinference.instrumentation.llama_index", name="OpenAI._prepare_chat_with_tools").kind == "chain"
+    assert facts(told, scope="openinference.instrumentation.llama_index", name="OpenAI.achat").kind == "chat"
+    assert facts(told, scope="mine", name="Mine._ask").kind == "chat"
+
+
+def test_instructions_that_are_cut_off_make_the_input_unknown() -> None:
+    told = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": "[]",
+        "gen_ai.system_instructions": '[{"type": "text", "con',
+    }
+
+    assert facts(told).input is UNKNOWN
+
+
+def test_a_message_that_a_tool_has_made_is_its_result() -> None:
+    told = {"openinference.span.kind": "TOOL", "output.value": json.dumps({"role": "assistant", "content": "hi"})}
+
+    assert facts(told).output == {"role": "assistant", "content": "hi"}

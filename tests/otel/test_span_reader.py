@@ -404,9 +404,27 @@ def test_attributes_that_a_program_has_dropped_are_said() -> None:
     assert "what 1 attribute of span 0000000000000002 said" in str(found.unseen_calls)
 
 
+def test_a_link_orders_what_is_listed_and_no_rule() -> None:
+    late = tool(2, 1, "ask", at=(5, 6))
+    pay = replace(tool(3, 1, "pay", at=(2, 3)), links=((late.trace_id, late.span_id),))
+
+    found = one(agent(1), pay, late)
+
+    assert found.tools.names == ["ask", "pay"]  # though the clock says otherwise
+    assert found.obeys(before("ask", "pay")).holds is None
+
+
 def test_a_link_to_another_trace_makes_no_order() -> None:
     elsewhere = replace(tool(3, 1, "pay"), links=((f"{9:032x}", f"{2:016x}"),))
 
     found = one(agent(1), tool(2, 1, "ask"), elsewhere)
 
     assert found.obeys(before("ask", "pay")).holds is None
+
+
+def test_a_run_that_ended_neither_well_nor_with_an_error_says_so() -> None:
+    found = one(agent(1), tool(2, 1, "ask"))
+    paused = replace(tool(2, 1, "ask"), attributes={**tool(2, 1, "ask").attributes, Own.ENDED: "paused"})
+
+    assert [run.ended for run in found.tools] == ["ended"]
+    assert [run.ended for run in one(agent(1), paused).tools] == ["paused"]

@@ -10,6 +10,7 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
@@ -298,3 +299,41 @@ def test_a_retriever_may_return_anything_and_a_model_what_no_part_is_for() -> No
     (message,) = json.loads(span.attributes["gen_ai.input.messages"])
     assert message["parts"] == [{"type": "image_url", "image_url": {"url": "http://x"}}, {"type": "text", "content": "see"}]
     assert flat.attributes["llm.input_messages.0.message.contents.0.message_content.type"] == "image_url"
+
+
+class Words(BaseRetriever):
+    """A retriever that finds no documents, but texts."""
+
+    def _get_relevant_documents(self, query: str, **about: Any) -> Any:
+        return ["a word"]
+
+
+def test_what_a_retriever_finds_may_be_no_document() -> None:
+    with record() as recording:
+        Words().invoke("x")
+
+    (genai,) = spans_of(recording, Options("messages"))
+    (other,) = spans_of(recording, Options("messages", "openinference"))
+    assert json.loads(genai.attributes["gen_ai.retrieval.documents"]) == [{"content": "a word"}]
+    assert other.attributes["retrieval.documents.0.document.content"] == '"a word"'
+
+
+def test_a_model_call_that_is_still_open_has_no_answer() -> None:
+    with record() as recording:
+        words = ScriptedChatModel(say("one ", "two")).stream("hi")
+        next(words)
+        (told,) = [span.attributes for span in spans_of(recording, Options("messages"))]
+        list(words)
+
+    assert (told[Own.ENDED], told["gen_ai.output.messages"]) == ("open", "[]")
+
+
+def test_a_graph_whose_whole_state_is_one_message() -> None:
+    graph = StateGraph(AIMessage)
+    graph.add_node("say", lambda state: {"content": "hello"})
+    graph.add_edge(START, "say")
+
+    with record() as recording:
+        graph.compile(name="talk").invoke(AIMessage("hi"))
+
+    assert "gen_ai.input.messages" in spans_of(recording, Options("messages"))[0].attributes

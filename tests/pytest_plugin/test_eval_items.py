@@ -7,6 +7,7 @@ import re
 import pytest
 
 from llmtest.evals import Results
+from llmtest.tracing.store import Store
 
 HEAD = """
 import asyncio, sys, threading, time, warnings
@@ -477,6 +478,18 @@ def test_it(case):
         for name in traces.values():
             (recording,) = load_traces(name, store=store)
             assert recording.kinds == ["on_chat_model_start", "on_llm_end"]
+
+
+def test_what_scorers_said_is_kept_with_the_traces(suite):
+    source = "@evaluate(scorers=[polite, length])\ndef test_it(case):\n    return ScriptedChatModel('Hello').invoke('hi').text\n"
+    scorers = "def polite(run):\n    return False\n\ndef length(run):\n    return 5.0\n\n"
+
+    suite.run(HEAD + scorers + source)
+
+    with Store(suite.path / ".llmtest" / "traces.sqlite") as store:
+        (name, *_) = [session.name for session in store.sessions()]
+        found = {verdict.name: (verdict.value, verdict.passed) for verdict in store.verdicts(name)}
+    assert found == {"length": (5.0, None), "polite": (0.0, False)}
 
 
 def test_a_failing_case_says_how_its_traces_are_shown(suite):

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmtest.tracing.store import Store
+from llmtest.tracing.store import Store, StoredVerdict
 
 SUITE = """
 def test_good(scripted_chat_model):
@@ -33,6 +33,49 @@ def kept(folder: Path) -> dict[str, list[str]]:
     with Store(folder / ".llmtest" / "traces.sqlite") as store:
         sessions = [session.name for session in store.sessions()]
         return {name: [store.load(trace).models[0].output.text for trace in store.find(name)] for name in sorted(sessions)}
+
+
+def verdicts(folder: Path) -> dict[str, list[StoredVerdict]]:
+    with Store(folder / ".llmtest" / "traces.sqlite") as store:
+        return {session.name.rpartition(":")[2]: store.verdicts(session.name) for session in store.sessions()}
+
+
+OUTCOMES = """
+import pytest
+
+def test_good(scripted_chat_model):
+    scripted_chat_model("fine").invoke("hi")
+
+def test_bad(scripted_chat_model):
+    scripted_chat_model("no").invoke("hi")
+    assert "no" == "yes", "it said no"
+
+def test_skipped(scripted_chat_model):
+    scripted_chat_model("no").invoke("hi")
+    pytest.skip("later")
+
+@pytest.mark.xfail
+def test_known(scripted_chat_model):
+    scripted_chat_model("no").invoke("hi")
+    assert False
+
+def test_unused(scripted_chat_model):
+    scripted_chat_model("one", "two").invoke("hi")
+"""
+
+
+def test_the_outcome_of_a_test_is_a_verdict(suite):
+    suite.run(OUTCOMES, "--llmtest-traces=all")
+
+    found = verdicts(suite.path)
+    (unused,) = found.pop("test_unused")
+    assert found == {
+        "test_good": [StoredVerdict("test", 1.0, True)],
+        "test_bad": [StoredVerdict("test", 0.0, False, "AssertionError: it said no assert 'no' == 'yes' - yes + no")],
+        "test_skipped": [],
+        "test_known": [],
+    }
+    assert (unused.passed, unused.why[:40]) == (False, "llmtest.errors.ViolationError: 1 of 2 st")
 
 
 def test_no_traces_are_kept_if_nobody_asks(suite):

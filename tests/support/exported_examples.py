@@ -22,7 +22,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     result = yield
     recording = pyfuncitem.funcargs.get("llm_recording")
     if recording is not None and len(recording):
-        before, after = through_otlp(recording)
+        trees = [tree for binary in (False, True) for tree in through_otlp(recording, binary=binary)]
+        is_same = all(tree == trees[0] for tree in trees)
         with pyfuncitem.config.getoption("--problems").open("a", encoding="utf-8") as file:
-            file.write(f"{'same' if before == after else 'other'} {pyfuncitem.nodeid}\n")
+            file.write(f"{'same' if is_same else 'other'} {pyfuncitem.nodeid}\n")
     return result

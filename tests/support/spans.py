@@ -8,7 +8,7 @@ from typing import Any
 
 from llmtest import Recording
 from llmtest.otel import Options, Span, recordings_of, spans_of
-from llmtest.otel.otlp import read_json, write_json
+from llmtest.otel.otlp import read_json, read_protobuf, write_json, write_protobuf
 from llmtest.tracing.rows import revived, rows, traces_of
 
 
@@ -22,10 +22,18 @@ def stored(recording: Recording) -> list[Recording]:
     return made
 
 
-def through_otlp(recording: Recording, options: Options = Options("exact")) -> tuple[list[str], list[str]]:  # noqa: B008
+def through_otlp(
+    recording: Recording,
+    options: Options = Options("exact"),  # noqa: B008
+    *,
+    binary: bool = False,
+) -> tuple[list[str], list[str]]:
     """The trees of the traces of a recording, and those of the recordings that are read from their spans."""
-    text = write_json(spans_of(recording, options))
-    read = recordings_of(read_json(io.StringIO(text), "spans.json"))
+    spans = spans_of(recording, options)
+    if binary:
+        read = recordings_of(read_protobuf(write_protobuf(spans), "spans.pb"))
+    else:
+        read = recordings_of(read_json(io.StringIO(write_json(spans)), "spans.json"))
     before = sorted(stored(recording), key=lambda trace: trace[0].wall_ns)
     return [str(trace) for trace in before], [str(trace) for trace in read]
 
