@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -35,22 +35,17 @@ _MODES: Final = {name: name for name in ("invoke", "ainvoke", "stream", "astream
 }
 
 
-class Met(NamedTuple):
-    """The object of a run, and for a run without a parent the name of the method that the program called on it."""
-
-    item: object
-    mode: str
-
-
 class MetObjects:
-    """The objects of runs, by the ids of the runs. Any thread may add to it."""
+    """The objects of runs, by the numbers of the ids of the runs: to hash a number is faster. Any thread may add to it."""
 
     def __init__(self) -> None:
-        self.of_run: dict[UUID, Met] = {}
+        self.of_run: dict[int, object] = {}
+        self.modes: dict[int, str] = {}
+        """Of runs without a parent, the name of the method that the program called."""
 
     def note(self, run_id: UUID, is_root: bool) -> None:
         """Note the object of a run that starts now, on this stack."""
-        frame: FrameType | None = sys._getframe(2)
+        frame: FrameType | None = sys._getframe(3)  # the callback of the tap, and what asks for it, are around this
         for _ in range(_NEAR):
             if frame is None:
                 return
@@ -61,7 +56,9 @@ class MetObjects:
             if name != _CALLBACKS and not name.startswith("llmtest."):
                 found = frame.f_locals.get("self")
                 if found is not None and not isinstance(found, BaseCallbackManager):
-                    self.of_run[run_id] = Met(found, _mode(frame, found) if is_root else "")
+                    self.of_run[run_id.int] = found
+                    if is_root:
+                        self.modes[run_id.int] = _mode(frame, found)
                     return
             frame = frame.f_back
 
@@ -125,47 +122,34 @@ class Meeting:
 
     def __init__(self, met: MetObjects, reader: Reader, named: Sequence[object] = ()) -> None:
         self._objects = met
-        self._last: tuple[Run | None, Met | None] = (None, None)
         self._reader = reader
         self._named = named
         # The objects live as long as `met`, which is as long as this: by their ids, a look-up takes a part of the time.
         self._parts: dict[int, Component | None] = {}
         self._items: dict[tuple[int, str, str], Sequence[Item]] = {}
 
-    def _met(self, run: Run) -> Met | None:
-        if self._last[0] is not run:  # each run is asked about several times in a row, and the hash of its id is slow
-            self._last = (run, self._objects.of_run.get(run.id))
-        return self._last[1]
-
     def program_of(self, run: Run) -> Program | None:
-        met = self._met(run)
-        if met is None:
+        item = self._objects.of_run.get(run.id.int)
+        if is_graph(item):
+            return self._reader.program(item)
+        if run.parent_id is not None or item is None:
             return None
-        if is_graph(met.item):
-            return self._reader.program(met.item)
-        if run.parent_id is not None:
-            return None
-        is_entry = is_program(met.item) or any(met.item is one for one in self._named)
-        return self._reader.program(met.item, run.name) if is_entry else None
+        is_entry = is_program(item) or any(item is one for one in self._named)
+        return self._reader.program(item, run.name) if is_entry else None
 
     def component_of(self, run: Run) -> Component | None:
-        met = self._met(run)
-        if met is None:
-            return None
-        key = id(met.item)
+        item = self._objects.of_run.get(run.id.int)
+        key = id(item)
         if key not in self._parts:
-            self._parts[key] = self._reader.component(met.item)
+            self._parts[key] = self._reader.component(item)
         return self._parts[key]
 
     def items_of(self, run: Run, program: str, site: str) -> Sequence[Item]:
-        met = self._met(run)
-        if met is None:
-            return ()
-        key = (id(met.item), program, site)
+        item = self._objects.of_run.get(run.id.int)
+        key = (id(item), program, site)
         if key not in self._items:
-            self._items[key] = self._reader.items_of(met.item, program, site)
+            self._items[key] = self._reader.items_of(item, program, site)
         return self._items[key]
 
     def mode_of(self, run: Run) -> str:
-        met = self._met(run)
-        return "" if met is None else met.mode
+        return self._objects.modes.get(run.id.int, "")

@@ -22,8 +22,8 @@ def met_in(work: Any) -> list[tuple[str, str, str]]:
     objects = MetObjects()
     with objects.listening(), record() as recording:
         work()
-    found = [(run.name, objects.of_run.get(run.id)) for run in recording.runs]
-    return [(name, type(met.item).__name__ if met else "", met.mode if met else "") for name, met in found]
+    found = [(run, objects.of_run.get(run.id.int)) for run in recording.runs]
+    return [(run.name, type(item).__name__ if item else "", objects.modes.get(run.id.int, "")) for run, item in found]
 
 
 def test_each_kind_of_run_has_its_object() -> None:

@@ -32,8 +32,9 @@ def test_a_watch_sees_what_a_recording_sees_and_freezes_only_what_is_asked_for()
     ]
     assert len(root.children[1].events) == 2  # no tokens
     payload = root.start.payload
-    assert (len(payload), "inputs" in payload) == (0, True)  # a stream tells its input at its end
-    assert (payload["inputs"], len(payload)) == ({"input": ""}, 1)
+    assert (len(payload), "inputs" in payload, "outputs" in payload) == (1, True, False)
+    assert payload["inputs"].get("input") == ""  # a stream tells its input at its end
+    assert payload["inputs"] is payload["inputs"]
     assert payload.get("gone", 3) == 3
     with pytest.raises(KeyError):
         payload["gone"]
