@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from llmtest.coverage import items
+from llmtest.coverage.arguments import Arguments
 from llmtest.coverage.items import Item, Kind
 
 START: Final = "__start__"
@@ -63,6 +64,10 @@ class Tool:
     place: str = ""
     interrupts: bool = False
     handles: Mapping[str, str | None] = field(default_factory=dict)
+
+    @cached_property
+    def arguments(self) -> Arguments:
+        return Arguments(self.schema)
 
 
 @dataclass(frozen=True)
@@ -217,79 +222,10 @@ class Program:
             yield Item(self.label, "middleware", name, f"hook `{name}`", "changed something", unknown=why)
 
 
-# -- tools and their arguments
-
-
 def tool_items(program: str, tool: Tool) -> Iterator[Item]:
-    """Yield what can happen to a tool, and to each of its arguments at the top level of its schema."""
-    properties = properties_of(tool.schema)
+    """Yield what can happen to a tool, and to each of its arguments."""
     acts = ["called", "answered", "raised"]
-    acts += ["refused"] if properties else []
+    acts += ["refused"] if tool.arguments.properties else []
     acts += ["interrupted"] if tool.interrupts else []
     yield from (items.tool(program, tool.name, act, tool.place) for act in acts)
-    required = tool.schema.get("required") or ()
-    for name, schema in properties.items():
-        if name not in required:
-            yield items.argument(program, tool.name, name, "given", tool.place)
-            yield items.argument(program, tool.name, name, "left out", tool.place)
-        yield from (items.argument(program, tool.name, name, act, tool.place) for act in _values(schema))
-
-
-def properties_of(schema: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    found = schema.get("properties")
-    return {k: v for k, v in found.items() if isinstance(v, Mapping)} if isinstance(found, Mapping) else {}
-
-
-def _values(schema: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the values of an enumeration, and the members of a union."""
-    yield from (f":{kind_of(member)}" for member in union_of(schema))
-    for one in (*_alternatives(schema), schema):
-        values = [*one.get("enum", ()), *([one["const"]] if "const" in one else [])]
-        inner = one.get("items")
-        values += inner.get("enum", ()) if isinstance(inner, Mapping) else ()
-        yield from (f"={value!r}" for value in values)
-
-
-def union_of(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the members of a union; none if it only lets an argument be null."""
-    members = _alternatives(schema)
-    return members if sum(one.get("type") != "null" for one in members) > 1 else ()
-
-
-def _alternatives(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [one for one in schema.get("anyOf") or schema.get("oneOf") or () if isinstance(one, Mapping)]
-
-
-def kind_of(schema: Mapping[str, Any]) -> str:
-    return str(schema.get("title") or schema.get("type") or "value")
-
-
-_PYTHON: Final[Mapping[str, tuple[type, ...]]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-    "null": (type(None),),
-}
-
-
-def acts_of(schema: Mapping[str, Any], value: object) -> Iterator[str]:
-    """Yield the values and members of `schema` that a given value is. Of a union, those whose JSON type it has."""
-    for member in union_of(schema):
-        if is_member(member, value):
-            yield f":{kind_of(member)}"
-    for one in value if isinstance(value, list) else (value,):
-        yield f"={one!r}"
-
-
-def is_member(schema: Mapping[str, Any], value: object) -> bool:
-    """True if a value has the JSON type of `schema`, and of an object all that is required and nothing unknown."""
-    kinds = _PYTHON.get(str(schema.get("type")))
-    if kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-        return False
-    if isinstance(value, Mapping):
-        known, required = properties_of(schema), schema.get("required") or ()
-        return set(required) <= set(value) and (not known or set(value) <= set(known))
-    return "enum" not in schema or value in schema["enum"]
+    yield from (items.argument(program, tool.name, path, act, tool.place) for path, act in tool.arguments.acts)

@@ -10,10 +10,12 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pprint import pformat
 from typing import Any, Final
 
-from llmtest.coverage.programs import END, Program, Tool, properties_of, union_of
+from llmtest.coverage.arguments import Arguments
+from llmtest.coverage.programs import END, Program, Tool
 from llmtest.coverage.report import Row
 from llmtest.errors import InventError
 
@@ -125,7 +127,7 @@ _FORMS: Final = {
 
 def _input(entry: Entry | None) -> str:
     schema = entry.inputs if entry is not None else {}
-    properties = properties_of(schema)
+    properties = Arguments(schema).properties
     if not properties or "messages" in properties:
         return _NO_INPUT
     return pformat(_arguments(schema, "input"), width=100, sort_dicts=False)
@@ -172,32 +174,21 @@ def _tool(name: str, act: str, program: Program | None) -> _Draft:
 
 
 def _refused(name: str, tool: Tool | None, given: dict[str, Any]) -> _Draft:
-    wrong = next(iter(properties_of(tool.schema)), "") if tool is not None else ""
+    wrong = next(iter(tool.arguments.properties), "") if tool is not None else ""
     bad = {**given, wrong: {"not": "valid"}} if wrong else {}
     return _Draft([f"{_call(name, bad)}.unchecked()", 'say("Done.")'])
 
 
 def _argument(subject: str, act: str, program: Program | None) -> _Draft:
-    # The name of an argument's item is TOOL.ARGUMENT.ACT, and a value may hold a dot.
-    head, _, value = subject.partition(".=")
-    name, _, argument = head.rpartition(".")
-    act = f"={value}.{act}" if value else act
-    tool = program.tools.get(name) if program is not None else None
-    if tool is None:
-        return _Draft(questions=[f"which call of `{name}` has `{argument}` {act.replace('_', ' ')}?"])
-    given, schema = _arguments(tool.schema, name), properties_of(tool.schema).get(argument, {})
-    if act == "left_out":
-        given.pop(argument, None)
-        return _Draft([_call(name, given), 'say("Done.")'])
-    step = _call(name, given | {argument: "VALUE"}).replace("'VALUE'", _argument_text(act, schema, argument))
-    return _Draft([step, 'say("Done.")'])
-
-
-def _argument_text(act: str, schema: Mapping[str, Any], argument: str) -> str:
-    if act.startswith("="):
-        return f"[{act[1:]}]" if schema.get("type") == "array" else act[1:]
-    member = next((one for one in union_of(schema) if act == f":{one.get('title') or one.get('type')}"), schema)
-    return repr(_value(member, argument))
+    # The name of an argument's item is TOOL.PATH.ACT, and a path, a value and the name of a tool may have dots.
+    found = f"{subject}.{act}"
+    for name, tool in program.tools.items() if program is not None else ():
+        wanted = next((one for one in tool.arguments.acts if found == f"{name}.{one[0]}.{one[1]}"), None)
+        given = _arguments(tool.schema, name)
+        values = tool.arguments.example(wanted, given, partial(_value, key=found)) if wanted is not None else None
+        if values is not None:
+            return _Draft([_call(name, values), 'say("Done.")'])
+    return _Draft(questions=[f"which call of a tool leads to `{found}`?"])
 
 
 def _outcome(site: str, act: str, program: Program | None) -> _Draft:
@@ -287,7 +278,7 @@ def _arguments(schema: Mapping[str, Any], key: str) -> dict[str, Any]:
         return values.arguments(key, schema, key)
     except (InventError, ImportError):
         required: Sequence[str] = schema.get("required") or ()
-        return {name: _plain(properties_of(schema).get(name, {})) for name in required}
+        return {name: _plain(Arguments(schema).properties.get(name, {})) for name in required}
 
 
 def _value(schema: Mapping[str, Any], key: str) -> object:

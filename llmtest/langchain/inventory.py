@@ -61,6 +61,14 @@ def is_program(item: object) -> bool:
     return is_graph(item) or (isinstance(item, Runnable) and not isinstance(item, parts) and not _is_internal(item))
 
 
+def has_items(item: object) -> bool:
+    """True for what can do something in a program that the lists of that program need not have.
+
+    The tools of a model that runs are in its call, and what LangGraph runs by itself is in the graph.
+    """
+    return isinstance(item, Runnable) and not (is_graph(item) or _is_internal(item) or isinstance(item, BaseLanguageModel))
+
+
 def _is_internal(item: object) -> bool:
     return type(item).__module__.startswith(("langgraph.", "langchain_core.output_parsers"))
 
@@ -114,9 +122,6 @@ def _read_program(item: object, name: str) -> Program:
 
 
 def _items_of(item: object, label: str, site: str) -> Sequence[Item]:
-    # The tools of a model that runs are in its call, and what LangGraph runs by itself is in the graph.
-    if is_graph(item) or _is_internal(item) or isinstance(item, BaseLanguageModel):
-        return ()
     program = Program(label)
     _Walk(program).item(item, site)
     return tuple(program.items())

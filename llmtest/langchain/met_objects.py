@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Final
 from uuid import UUID
@@ -16,11 +18,10 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackManager
 
 from llmtest.core.source import waiting_frames
-from llmtest.coverage.items import Item
-from llmtest.coverage.programs import Component, Program
+from llmtest.coverage.hits import Met
 from llmtest.events.events import Run
 from llmtest.langchain import tap
-from llmtest.langchain.inventory import Reader, is_program
+from llmtest.langchain.inventory import Reader, has_items, is_program
 from llmtest.langchain.used_objects import is_graph
 
 _CALLBACKS: Final = "langchain_core.callbacks.manager"
@@ -115,7 +116,7 @@ def _is_pumped(frame: FrameType, item: object) -> bool:
 
 
 class Meeting:
-    """What runs are runs of, by their objects: the programs and the parts of chains that `llmtest.coverage.hits` asks for.
+    """What runs are runs of, by their objects, as `llmtest.coverage.hits` asks for it.
 
     `named` are programs that the user has named: they count even if they are a bare model or retriever.
     """
@@ -124,32 +125,24 @@ class Meeting:
         self._objects = met
         self._reader = reader
         self._named = named
-        # The objects live as long as `met`, which is as long as this: by their ids, a look-up takes a part of the time.
-        self._parts: dict[int, Component | None] = {}
-        self._items: dict[tuple[int, str, str], Sequence[Item]] = {}
+        # The objects live as long as `met`, which is as long as this, so that their ids stand for them.
+        self._known: dict[int, Met] = {}
 
-    def program_of(self, run: Run) -> Program | None:
+    def met(self, run: Run) -> Met:
         item = self._objects.of_run.get(run.id.int)
-        if is_graph(item):
-            return self._reader.program(item)
-        if run.parent_id is not None or item is None:
-            return None
+        known = self._known.get(id(item))
+        if known is None:
+            known = self._known[id(item)] = self._read(item)
+        if run.parent_id is not None or known.program is not None or item is None:
+            return known
         is_entry = is_program(item) or any(item is one for one in self._named)
-        return self._reader.program(item, run.name) if is_entry else None
+        return replace(known, program=self._reader.program(item, run.name)) if is_entry else known
 
-    def component_of(self, run: Run) -> Component | None:
-        item = self._objects.of_run.get(run.id.int)
-        key = id(item)
-        if key not in self._parts:
-            self._parts[key] = self._reader.component(item)
-        return self._parts[key]
-
-    def items_of(self, run: Run, program: str, site: str) -> Sequence[Item]:
-        item = self._objects.of_run.get(run.id.int)
-        key = (id(item), program, site)
-        if key not in self._items:
-            self._items[key] = self._reader.items_of(item, program, site)
-        return self._items[key]
+    def _read(self, item: object) -> Met:
+        if is_graph(item):
+            return Met(self._reader.program(item))
+        items = partial(self._reader.items_of, item) if has_items(item) else None
+        return Met(component=self._reader.component(item), items=items)
 
     def mode_of(self, run: Run) -> str:
         return self._objects.modes.get(run.id.int, "")

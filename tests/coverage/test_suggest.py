@@ -62,7 +62,7 @@ TOOLS = Program("a", tools={"t": Tool("t", SCHEMA), "none": Tool("none"), "asks"
         (items.tool("a", "none", "called"), "call('none'), say(\"Done.\")"),
         (items.argument("a", "t", "kind", "given"), "call('t', n=1, kind='a'), say(\"Done.\")"),
         (items.argument("a", "t", "kind", "='b'"), "call('t', n=1, kind='b'), say(\"Done.\")"),
-        (items.argument("a", "t", "kind", "left out"), "call('t', n=1), say(\"Done.\")"),
+        (items.argument("a", "t", "kind", "left_out"), "call('t', n=1), say(\"Done.\")"),
         (items.argument("a", "t", "odd-name", "given"), "call('t', {'n': 1, 'odd-name': 'text'}), say(\"Done.\")"),
         (items.outcome("a", "m", "several_calls"), "reply(call('t', n=1), call('t', n=1)), say(\"Done.\")"),
         (items.outcome("a", "m", "length"), 'say("This answer is cut", stop_reason="length")'),
@@ -87,7 +87,7 @@ def test_what_a_model_decides_is_scripted_in_full(item: Any, script: str) -> Non
         (items.edge("a", "plan", "book"), "which input or answer makes `route` return `book`?"),
         (items.edge("a", "other", "book"), "how does the graph come to `other`?"),
         (items.outcome("a", "m", "error"), "what does the program do when its model fails? Expect that here"),
-        (items.argument("a", "gone", "x", "left out"), "which call of `gone` has `x` left out?"),
+        (items.argument("a", "gone", "x", "left_out"), "which call of a tool leads to `gone.x.left_out`?"),
         (
             next(Component("retries", "n", {"used": ("retry of `n`", "used")}).items("a")),
             "what leads to this: retry of `n` used?",

@@ -79,9 +79,7 @@ def test_a_run_without_an_object_is_no_program() -> None:
     meeting = Meeting(MetObjects(), Reader())
     run = recording.runs[0]
 
-    assert meeting.program_of(run) is None
-    assert meeting.component_of(run) is None
-    assert meeting.items_of(run, "p", "") == ()
+    assert (meeting.met(run).program, meeting.met(run).component, meeting.met(run).items) == (None, None, None)
     assert meeting.mode_of(run) == ""
 
 
@@ -91,7 +89,7 @@ def test_a_bare_model_is_a_program_if_it_is_named(is_named: bool) -> None:
     with objects.listening(), record() as recording:
         model.invoke("hi")
 
-    program = Meeting(objects, Reader(), [model] if is_named else []).program_of(recording.runs[0])
+    program = Meeting(objects, Reader(), [model] if is_named else []).met(recording.runs[0]).program
 
     assert (program.label if program is not None else None) == ("clerk" if is_named else None)
 
