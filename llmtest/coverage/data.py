@@ -107,7 +107,10 @@ class Writer:
         return f"{bits:x}"
 
     def _write(self, line: Mapping[str, object]) -> None:
-        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._file.write(_ENCODER.encode(line) + "\n")
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))  # `json.dumps` makes one for each line
 
 
 @dataclass

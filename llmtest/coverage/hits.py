@@ -151,8 +151,8 @@ class Hits:
             graph = self._begin(own, run, around, graph) if own.nodes else None
         if program is None:
             return _Place(run, run)
+        step = _step(run, graph.program) if graph is not None and own is None else None
         if own is None:
-            step = _step(run, graph.program) if graph is not None else None
             if step is not None and graph is not None:
                 site = run.name
                 graph.steps.setdefault(step, []).append(run)
@@ -160,7 +160,11 @@ class Hits:
                 self._added.add((met, program.label, site))
                 for item in met.items(program.label, site):
                     self.inventory.add(item)
-        self._judge(run, around, program, site, met.component)
+        if step is None:
+            self._judge(run, around, program, site)
+        if met.component is not None:
+            acts = component_acts(met.component, run, self._nesting.inside(run))
+            self._hits.update([met.component.item_id(program.label, act) for act in acts])
         return _Place(run, run, program, site, graph)
 
     def _add_program(self, program: Program) -> None:
@@ -178,17 +182,13 @@ class Hits:
         else:  # asyncio starts the runs of `abatch` in tasks of their own, where nothing tells who asked
             self._maybe.add(items.mode(program.label, "abatch").id)
 
-    def _judge(self, run: Run, around: Run | None, program: Program, site: str, component: Component | None) -> None:
+    def _judge(self, run: Run, around: Run | None, program: Program, site: str) -> None:
         if run.kind == "tool":
             self._judge_tool(run, program)
         elif run.kind in MODELS:
             self._judge_model(run, around, program, site)
         elif isinstance(run.input, Message):
             self._judge_parser(run, run.input, program)
-        if component is not None:
-            self._hits |= {
-                component.item_id(program.label, act) for act in component_acts(component, run, self._nesting.inside(run))
-            }
 
     # -- tools
 
@@ -222,7 +222,7 @@ class Hits:
 
     def _add_model(self, label: str, site: str, tools: tuple[str, ...], choice: object) -> frozenset[str]:
         """Add a model that is called with these tools; return those of them that are schemas of structured answers."""
-        key = (label, site, tools, choice if choice is None or isinstance(choice, str) else "")
+        key = (label, site, tools, choice if choice is None or isinstance(choice, str) else True)
         if key not in self._models:
             schemas = frozenset(name for name in tools if items.answer(label, name, "given").id in self.inventory)
             model = Model(site, not is_forced(choice, tools), bool(set(tools) - schemas))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from types import FrameType
 from typing import Final
 from uuid import UUID
@@ -26,6 +26,7 @@ from llmtest.langchain.used_objects import is_graph
 
 _CALLBACKS: Final = "langchain_core.callbacks.manager"
 _LOOP: Final = "asyncio.events"
+_STEPS: Final = "langgraph._internal._runnable"
 _NEAR: Final = 8
 """In how many frames around a callback its object is. Measured: 4 in sync code, 5 in async code, and one more for a model."""
 _FAR: Final = 40
@@ -54,6 +55,8 @@ class MetObjects:
             if name == _LOOP:  # a task of its own, as `gather` makes one for each prompt: its object is on the stack of who waits
                 frame = _waiting_frame()
                 continue
+            if name == _STEPS:  # of a graph: its object says nothing, and to ask for it makes a dict of all locals of the frame
+                return
             if name != _CALLBACKS and not name.startswith("llmtest."):
                 found = frame.f_locals.get("self")
                 if found is not None and not isinstance(found, BaseCallbackManager):
@@ -86,31 +89,38 @@ def _mode(start: FrameType, item: object) -> str:
     for _ in range(_FAR):
         if frame is None:
             break
-        name = frame.f_code.co_name
-        if name == "consume_astream":  # `astream_events` reads the stream in a task of its own
-            return "astream_events"
-        if name in ("_pump_next", "ensure_started") or _is_pumped(frame, item):
-            return "stream_events_v3"
-        mode = _batched(frame) or _MODES.get(name, "")
-        if mode and frame.f_locals.get("self") is item:
-            found = mode
+        told = _told_by(frame.f_code.co_qualname)
+        if told in ("astream_events", "stream_events_v3") or (told == "astream" and _is_pumped(frame, item)):
+            return told if told != "astream" else "stream_events_v3"
+        if told and frame.f_locals.get("self") is item:
+            found = told
         frame = frame.f_back
     return found
 
 
-def _batched(frame: FrameType) -> str:
-    """`Runnable.batch` and its like call a function of their own, one for each input."""
-    method, _, inner = frame.f_code.co_qualname.partition(".<locals>.")
-    return _BATCHES.get(method.rpartition(".")[2], "") if inner else ""
+@lru_cache(maxsize=4096)
+def _told_by(function: str) -> str:
+    """Return the way of a call that a function is part of, by its name. `Runnable.batch` and its like call a function of their
+    own, one for each input; `astream_events` reads the stream in a task of its own.
+    """
+    method, _, inner = function.partition(".<locals>.")
+    name = function.rpartition(".")[2]
+    batch = _BATCHES.get(method.rpartition(".")[2], "") if inner else ""
+    return batch or _READERS.get(name, "") or _MODES.get(name, "")
 
 
 _BATCHES: Final = {name + end: name for name in ("batch", "abatch") for end in ("", "_as_completed")}
+_READERS: Final = {
+    "consume_astream": "astream_events",
+    "_pump_next": "stream_events_v3",
+    "ensure_started": "stream_events_v3",
+}
 
 
 def _is_pumped(frame: FrameType, item: object) -> bool:
     """True for a graph that streams in version 3, in async code: its reader has a task for each step of the generator."""
     around = frame.f_back
-    if frame.f_code.co_name != "astream" or around is None or around.f_globals.get("__name__") != _LOOP:
+    if around is None or around.f_globals.get("__name__") != _LOOP:
         return False
     return frame.f_locals.get("self") is item and frame.f_locals.get("version") == "v2"
 

@@ -103,7 +103,8 @@ class SeenRun(Run):
         """Add a later event of the run."""
         kind, held = raw[0], _held(raw[3])
         self.events = (*self.events, SeenEvent(kind, held, number, *(raw[6] or _NOWHERE)))
-        self.ended = super().ended
+        is_plain = len(self.events) == 2 and kind in ENDINGS and "error" not in held
+        self.ended = "ended" if is_plain else super().ended
 
 
 _NOWHERE: Final = (None, 0)
