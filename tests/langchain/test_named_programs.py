@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
-from langchain_core.language_models import FakeListChatModel
+from llmtest import ScriptedChatModel
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
@@ -24,7 +24,7 @@ def node(state: State) -> State:
 
 
 def build(model: Any = None, *, llm: Any) -> Any:
-    assert isinstance(llm, FakeListChatModel)
+    assert isinstance(llm, ScriptedChatModel)
     made = StateGraph(State)
     made.add_node("node", node)
     made.add_edge(START, "node")
