@@ -160,7 +160,17 @@ class _Step(NamedTuple):
             else:
                 known.add(target)
             yield self._edge(source, target), True
+        yield from self._stopped()
         yield from self._deduced(known, pushes)
+
+    def _stopped(self) -> Iterator[tuple[Item, bool]]:
+        """Yield the edges to the end of nodes that may end with a command, and ended with none: nothing leads on from them."""
+        gone = {source for source, _, _ in self.told}
+        for source in self.sources - gone if self.goes_on else ():
+            node = self.program.nodes.get(source)
+            leads_on = source in self.program.targets or source in self.program.branches or source in self.program.waited_for
+            if node is not None and END in node.ends and not leads_on:
+                yield self._edge(source, END), True
 
     def _edge(self, source: str, target: str) -> Item:
         return items.edge(self.program.label, source, target, unknown=_UNDECLARED)

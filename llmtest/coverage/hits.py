@@ -34,11 +34,13 @@ from llmtest.order.siblings import step_of_node
 class Met:
     """What is known of the object of a run.
 
-    `program` is None if it is only a part of one, `component` the part of a chain that it is. `items` gives what it can do within
+    `program` is None if it is only a part of one, `parts` are the graphs that the program calls, `component` is the part of a chain
+    that it is. `items` gives what it can do within
     a program, by its label and the node around it; None if that is nothing.
     """
 
     program: Program | None = None
+    parts: Sequence[Program] = ()
     component: Component | None = None
     items: Callable[[str, str], Sequence[Item]] | None = None
 
@@ -145,7 +147,8 @@ class Hits:
         own = met.program
         if own is not None:
             program, site = own, ""
-            self._add_program(own)
+            for one in (own, *met.parts):
+                self._add_program(one)
             if around is None:
                 self._judge_mode(own, run)
             graph = self._begin(own, run, around, graph) if own.nodes else None

@@ -153,6 +153,11 @@ class Program:
         return found
 
     @cached_property
+    def waited_for(self) -> set[str]:
+        """The nodes for which others wait."""
+        return {source for sources, _ in self.waiting for source in sources}
+
+    @cached_property
     def silent_ends(self) -> dict[str, set[str]]:
         """The targets of the branches that make no run, by the node that they lead away from."""
         found: dict[str, set[str]] = {}

@@ -99,6 +99,11 @@ class Reader:
                 yield self.program(here)
                 left += subgraphs(here)
 
+    def parts(self, item: object) -> Sequence[Program]:
+        """Return the programs of the graphs that `item` calls."""
+        found: Sequence[Program] = self._once(item, ("parts",), lambda: tuple(self.inside(item))[1:])
+        return found
+
     def component(self, item: object) -> Component | None:
         """Return what a run of `item` says about a part of a chain; None if it is no such part."""
         found: Component | None = self._once(item, ("component",), partial(component_of, item))

@@ -146,11 +146,11 @@ class Meeting:
         if run.parent_id is not None or known.program is not None or item is None:
             return known
         is_entry = is_program(item) or any(item is one for one in self._named)
-        return replace(known, program=self._reader.program(item, run.name)) if is_entry else known
+        return replace(known, program=self._reader.program(item, run.name), parts=self._reader.parts(item)) if is_entry else known
 
     def _read(self, item: object) -> Met:
         if is_graph(item):
-            return Met(self._reader.program(item))
+            return Met(self._reader.program(item), self._reader.parts(item))
         items = partial(self._reader.items_of, item) if has_items(item) else None
         return Met(component=self._reader.component(item), items=items)
 
