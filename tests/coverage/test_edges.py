@@ -292,3 +292,13 @@ def test_a_runnable_in_a_node_that_is_called_as_its_branch_is_no_branch() -> Non
 
     assert covered(made).hits("edges") == {"__start__->work", "work->__end__"}
     assert covered(made).missed("edges") == {"work->work"}
+
+
+@pytest.mark.parametrize(("goto", "edges"), [(None, {"a->__end__"}), ("b", {"a->b"})])
+def test_a_node_that_may_end_with_a_command_and_gives_none_has_ended(goto: str | None, edges: set[str]) -> None:
+    made = StateGraph(State)
+    made.add_node("a", lambda state: Command(goto=goto) if goto else {}, destinations=("b", END))
+    made.add_node("b", nothing)
+    made.add_edge(START, "a")
+
+    assert covered(made).hits("edges") == {"__start__->a", *edges}
