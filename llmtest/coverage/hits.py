@@ -22,7 +22,8 @@ from llmtest.coverage.outcomes import (
     structured_types,
     tool_acts,
 )
-from llmtest.coverage.programs import START, Component, Model, Program
+from llmtest.coverage.programs import START, Component, Model, Program, wrapping_hook
+from llmtest.coverage.wrapping import WRAPPED
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Run
 from llmtest.events.words import Message, Structured
@@ -295,6 +296,8 @@ class Hits:
                 told = zip(asked, decisions(own_answer(ids, graph.answer)), strict=False)
                 self._hits |= {f"{label}/interrupts/{tool}.{kind}" for tool, kind in told}
             self._hits.add(f"{label}/interrupts/{run.name}.resumed")
+        if program.wraps and run.ended == "ended":
+            self._judge_wraps(program, run)
         if node.is_hook and run.ended == "ended" and run.output:
             self._hits.add(f"{label}/middleware/{run.name}")
         if run.ended == "paused" and not any(pauses(child) for child in run.children):
@@ -305,6 +308,17 @@ class Hits:
                 self._hit(Item(label, "interrupts", f"{run.name}.raised", subject, "raised"))
                 self.inventory.add(Item(label, "interrupts", f"{run.name}.resumed", subject, "resumed"))
             thread.asked[run.name] = [name for one in found for name in requested_tools(one.get("value"))]
+
+    def _judge_wraps(self, program: Program, run: Run) -> None:
+        """Judge the hooks around the calls of a node. Which of several it was cannot be told."""
+        for method, (node, has_changed) in WRAPPED.items():
+            hooks = [name for name in program.wraps if name.endswith(f".{method}")] if run.name == node else []
+            tools = program.bound_tools if method == "wrap_model_call" else program.tools
+            if hooks and has_changed(run, tools):
+                for name in hooks:
+                    item = wrapping_hook(program.label, name)
+                    self.inventory.add(item)
+                    (self._hits if len(hooks) == 1 else self._maybe).add(item.id)
 
     def _judge_retries(self, program: Program, runs: Sequence[Run]) -> None:
         tasks: dict[object, list[Run]] = {}

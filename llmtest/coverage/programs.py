@@ -138,6 +138,8 @@ class Program:
     components: list[Component] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     wraps: list[str] = field(default_factory=list)
+    bound_tools: tuple[str, ...] = ()
+    """The tools that an agent binds to its model in each call."""
     modes: tuple[str, ...] = ()
     """The ways in which it can be called as an entry point."""
 
@@ -223,8 +225,12 @@ class Program:
             if node.is_hook:
                 yield Item(self.label, "middleware", node.name, f"hook `{node.name}`", "changed something", node.place)
         for name in self.wraps:
-            why = "LangChain makes no run of a hook that wraps a call"
-            yield Item(self.label, "middleware", name, f"hook `{name}`", "changed something", unknown=why)
+            yield wrapping_hook(self.label, name, "LangChain makes no run of a hook that wraps a call, and no change by it was seen")
+
+
+def wrapping_hook(program: str, name: str, unknown: str = "") -> Item:
+    """Return the item of a hook around calls. It is unknown until a change by it is seen: not all changes can be."""
+    return Item(program, "middleware", name, f"hook `{name}`", "changed something", unknown=unknown)
 
 
 def tool_items(program: str, tool: Tool) -> Iterator[Item]:

@@ -256,6 +256,7 @@ class _Walk:
             self._program.answers.update({str(name): "" for name in names})
             if "default_tools" in cells and isinstance(cells.get("model"), Runnable):
                 self._model(site, has_text=not answers, has_tools=bool(cells["default_tools"]))
+                self._program.bound_tools = tuple(one.name for one in cells["default_tools"] if isinstance(one, BaseTool))
                 if not isinstance(cells["model"], BaseLanguageModel):
                     self.item(cells["model"], site)
             self._wraps(function)

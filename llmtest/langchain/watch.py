@@ -5,9 +5,9 @@ A test holds many events that nobody reads: an entry of a payload becomes frozen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from uuid import UUID
 
 from llmtest.capture.blocks import RawEvent
@@ -17,6 +17,9 @@ from llmtest.events.events import Event, Run
 from llmtest.events.words import Ended, FrozenDict
 from llmtest.langchain.freezing import words
 from llmtest.recording.recording import Recording
+
+if TYPE_CHECKING:
+    from _collections_abc import dict_items, dict_keys, dict_values
 
 _READ: Final = frozenset((*START_KINDS, *ENDINGS, *OF_LANGGRAPH))
 
@@ -117,7 +120,7 @@ def _held(make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 class _Later(FrozenDict):
-    """A mapping whose entries are made when they are asked for by name. It has no order and is not for comparing."""
+    """A mapping whose entries are made when they are asked for: one by its name, or all of them."""
 
     __slots__ = ("_held", "_make")
 
@@ -138,6 +141,29 @@ class _Later(FrozenDict):
 
     def get(self, key: str, default: Any = None) -> Any:
         return self[key] if key in self._held else default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def keys(self) -> dict_keys[str, Any]:
+        return self._whole().keys()
+
+    def values(self) -> dict_values[str, Any]:
+        return self._whole().values()
+
+    def items(self) -> dict_items[str, Any]:
+        return self._whole().items()
+
+    def __eq__(self, other: object) -> bool:
+        return self._whole() == other
+
+    def __ne__(self, other: object) -> bool:
+        return self._whole() != other
+
+    __hash__ = FrozenDict.__hash__
+
+    def _whole(self) -> dict[str, Any]:
+        return {key: self[key] for key in self._held}
 
 
 def _entry(held: Any) -> Any:
