@@ -52,6 +52,9 @@ class Meeting(Protocol):
     def met(self, run: Run) -> Met:
         """Return what is known of the object of a run."""
 
+    def route_of(self, run: Run) -> tuple[Component, str] | None:
+        """Return the router that has chosen a run, and its key; None if none has, or if that is not known."""
+
     def mode_of(self, run: Run) -> str:
         """Return how a run without a parent was called; empty if that is not known."""
 
@@ -169,6 +172,10 @@ class Hits:
         if met.component is not None:
             acts = component_acts(met.component, run, self._nesting.inside(run))
             self._hits.update([met.component.item_id(program.label, act) for act in acts])
+        route = self._meeting.route_of(run)
+        if route is not None:
+            for item in route[0].items(program.label, only=route[1]):
+                self._hit(item)
         return _Place(run, run, program, site, graph)
 
     def _add_program(self, program: Program) -> None:

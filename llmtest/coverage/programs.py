@@ -100,10 +100,12 @@ class Component:
     place: str = ""
     unknown: str = ""
 
-    def items(self, program: str) -> Iterator[Item]:
+    def items(self, program: str, *, only: str | None = None) -> Iterator[Item]:
+        """Yield the items of all acts, or of `only` one that is known to have happened."""
         for act, (subject, verb) in self.acts.items():
             name = f"{self.label}.{act}" if act else self.label
-            yield Item(program, self.kind, name, subject, verb, self.place, self.unknown)
+            if only in (None, act):
+                yield Item(program, self.kind, name, subject, verb, self.place, self.unknown if only is None else "")
 
     def item_id(self, program: str, act: str) -> str:
         return f"{program}/{self.kind}/{self.label}.{act}" if act else f"{program}/{self.kind}/{self.label}"

@@ -403,7 +403,7 @@ def component_of(item: object) -> Component | None:
         return Component("branches", label, acts | {"default": (f"the default branch after `{label}`", "taken")})
     if isinstance(item, RouterRunnable):
         acts = {key: (f"route `{key}`", "taken") for key in item.runnables}
-        return Component("branches", "router", acts, unknown="LangChain makes no run of a router")
+        return Component("branches", "router", acts, unknown="LangChain makes no run of a router, and none was seen to take it")
     if isinstance(item, BaseRetriever):
         name = str(item.get_name())
         subject = f"retriever `{name}`"

@@ -19,6 +19,7 @@ from langchain_core.callbacks import BaseCallbackManager
 
 from llmtest.core.source import waiting_frames
 from llmtest.coverage.hits import Met
+from llmtest.coverage.programs import Component
 from llmtest.events.events import Run
 from llmtest.langchain import tap
 from llmtest.langchain.inventory import Reader, has_items, is_program
@@ -26,6 +27,7 @@ from llmtest.langchain.used_objects import is_graph
 
 _CALLBACKS: Final = "langchain_core.callbacks.manager"
 _LOOP: Final = "asyncio.events"
+_ROUTER: Final = "langchain_core.runnables.router"
 _STEPS: Final = "langgraph._internal._runnable"
 _NEAR: Final = 8
 """In how many frames around a callback its object is. Measured: 4 in sync code, 5 in async code, and one more for a model."""
@@ -44,6 +46,8 @@ class MetObjects:
         self.of_run: dict[int, object] = {}
         self.modes: dict[int, str] = {}
         """Of runs without a parent, the name of the method that the program called."""
+        self.routes: dict[int, tuple[object, str]] = {}
+        """Of runs that a router has chosen, the router and the key."""
 
     def note(self, run_id: UUID, is_root: bool) -> None:
         """Note the object of a run that starts now, on this stack."""
@@ -63,6 +67,9 @@ class MetObjects:
                     self.of_run[run_id.int] = found
                     if is_root:
                         self.modes[run_id.int] = _mode(frame, found)
+                    route = _route(frame.f_back)
+                    if route is not None:
+                        self.routes[run_id.int] = route
                     return
             frame = frame.f_back
 
@@ -74,6 +81,19 @@ class MetObjects:
             yield
         finally:
             tap.meet = before
+
+
+def _route(frame: FrameType | None) -> tuple[object, str] | None:
+    """Return the router that called what these frames of LangChain belong to, and its key. A router makes no run."""
+    for _ in range(_NEAR):
+        name = "" if frame is None else frame.f_globals.get("__name__", "")
+        if frame is None or not name.startswith("langchain_core."):
+            return None
+        if name == _ROUTER:
+            found = frame.f_locals  # of a batch, it has the runnable and no router
+            return (found["self"], str(found["key"])) if "self" in found and "key" in found else None
+        frame = frame.f_back
+    return None
 
 
 def _waiting_frame() -> FrameType | None:
@@ -153,6 +173,11 @@ class Meeting:
             return Met(self._reader.program(item), self._reader.parts(item))
         items = partial(self._reader.items_of, item) if has_items(item) else None
         return Met(component=self._reader.component(item), items=items)
+
+    def route_of(self, run: Run) -> tuple[Component, str] | None:
+        found = self._objects.routes.get(run.id.int)
+        component = self._reader.component(found[0]) if found is not None else None
+        return (component, found[1]) if component is not None and found is not None else None
 
     def mode_of(self, run: Run) -> str:
         return self._objects.modes.get(run.id.int, "")

@@ -249,8 +249,8 @@ def test_a_router_makes_no_run(page: object) -> None:
     program = Reader().program(RunnablePassthrough() | router)
 
     assert {item.name: item.unknown for item in program.items() if item.kind == "branches"} == {
-        "router.a": "LangChain makes no run of a router",
-        "router.b": "LangChain makes no run of a router",
+        "router.a": "LangChain makes no run of a router, and none was seen to take it",
+        "router.b": "LangChain makes no run of a router, and none was seen to take it",
     }
     assert "models/model.text" in names(RunnablePassthrough() | router, "models")
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import CallbackManager
-from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import RouterRunnable, RunnableLambda, RunnablePassthrough
 
 from llmtest import ScriptedChatModel, ScriptedRetriever, record, scripted_tool
 from llmtest.langchain import tap
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.met_objects import Meeting, MetObjects
+from tests.support.covering import Covered
 
 CHAIN = RunnableLambda(str, name="one") | RunnablePassthrough()
 
@@ -112,3 +113,38 @@ def test_a_function_is_called_as_the_test_calls_it(work: Any, mode: str) -> None
 
 async def every(parts: Any) -> list[Any]:
     return [part async for part in parts]
+
+
+def routed(work: Any) -> tuple[set[str], set[str]]:
+    """Return the routes that were taken, and those of which nothing is known."""
+    found = Covered(work, program="r")
+    return found.hits("branches"), {item.name for item in found.inventory if item.kind == "branches" and item.unknown}
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda chain: chain.invoke("x"),
+        lambda chain: list(chain.stream("x")),
+        lambda chain: asyncio.run(chain.ainvoke("x")),
+        lambda chain: asyncio.run(every(chain.astream("x"))),
+    ],
+    ids=["invoke", "stream", "ainvoke", "astream"],
+)
+@pytest.mark.parametrize("route", ["plain", "chain", "model"])
+def test_the_route_of_a_router_is_known_by_its_frame(route: str, work: Any) -> None:
+    router = RouterRunnable(
+        {"plain": RunnableLambda(str), "chain": CHAIN, "model": ScriptedChatModel(*["a"] * (route == "model"))}
+    )
+    chain = (RunnableLambda(lambda text: {"key": route, "input": text}) | router).with_config(run_name="r")
+
+    hits, unknown = routed(lambda: work(chain))
+
+    assert (hits, unknown) == ({f"router.{route}"}, {f"router.{one}" for one in ("plain", "chain", "model") if one != route})
+
+
+def test_the_routes_of_a_batch_are_unknown() -> None:
+    router = RouterRunnable({"plain": RunnableLambda(str), "other": CHAIN})
+    chain = (RunnableLambda(lambda text: {"key": "plain", "input": text}) | router).with_config(run_name="r")
+
+    assert routed(lambda: chain.batch(["x", "y"])) == (set(), {"router.plain", "router.other"})
