@@ -166,13 +166,11 @@ class Arguments:
             return fits and all(_is_tag(one, value[name]) for name, one in known.items() if name in value)
         return "enum" not in schema or value in schema["enum"]
 
-
     # -- an example
 
     def example(self, wanted: tuple[str, str], given: Mapping[str, Any], make: Callable[[Schema], Any]) -> dict[str, Any] | None:
-        """Return arguments of a call that does one of the acts: `given`, changed where they must be. `make` makes a value that fits
-        a schema. None if that is not possible.
-        """
+        """Return arguments of a call that does one of the acts: `given`, changed where they must be; None if that is not possible.
+        `make` makes a value that fits a schema."""
         found: dict[str, Any] | None = self._with(self._root, given, "", 1, _Wanted(*wanted, make))
         return found if found is not None and wanted in self.of_call(found) else None
 

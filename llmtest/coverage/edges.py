@@ -184,10 +184,10 @@ class _Step(NamedTuple):
         for source, targets in ends.items():
             arrived = {target for target in targets if target != END and self._arrived(target)}
             certain = {target for target in arrived if not self._is_explained(target, known, pushes)}
+            sure = {target for target in certain if sum(target in others for others in ends.values()) == 1}
             for target in sorted(arrived):
-                alone = sum(target in others for others in ends.values()) == 1
-                yield self._edge(source, target), alone and target in certain
-            if END in targets and self.goes_on and not certain:
+                yield self._edge(source, target), target in sure
+            if END in targets and self.goes_on and not sure:
                 yield self._edge(source, END), not arrived
 
     def _arrived(self, target: str) -> bool:

@@ -35,8 +35,8 @@ from llmtest.order.siblings import step_of_node
 class Met:
     """What is known of the object of a run.
 
-    `program` is None if it is only a part of one, `parts` are the graphs that the program calls, `component` is the part of a chain
-    that it is. `items` gives what it can do within
+    `program` is None if it is only a part of one. `parts` are the graphs that the program calls, `component` is the part of a
+    chain that it is. `items` gives what it can do within
     a program, by its label and the node around it; None if that is nothing.
     """
 

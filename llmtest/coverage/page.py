@@ -16,8 +16,8 @@ from llmtest.viewer.page import CoverageView
 _MARKS: Final = {"hit": "✓", "missed": "✗", "ambiguous": "?", "unknown": "–", "excluded": "·"}
 
 _OWN_STYLE: Final = """
-:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;background:Canvas;color:CanvasText}
-a{color:inherit}#coverage{--good:#2e7d32;--bad:#c62828;--maybe:#b26a00;--line:#8884;--quiet:#6b6b6b}
+:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}
+body{background:Canvas;color:CanvasText}a{color:inherit}#coverage{--good:#2e7d32;--bad:#c62828;--maybe:#b26a00;--line:#8884;--quiet:#6b6b6b}
 @media(prefers-color-scheme:dark){#coverage{--good:#81c784;--bad:#ef9a9a;--maybe:#ffcc80;--quiet:#a0a0a0}}
 """
 _VIEW_STYLE: Final = """
@@ -29,7 +29,8 @@ _STYLE: Final = """
 #coverage :is(td,th).number{text-align:right}#coverage tr{border-bottom:1px solid var(--line)}
 #coverage .hit{--state:var(--good)}#coverage .missed{--state:var(--bad)}#coverage .ambiguous{--state:var(--maybe)}
 #coverage :is(.unknown,.excluded){--state:var(--quiet)}
-#coverage li{list-style:none}#coverage li b{color:var(--state);display:inline-block;width:1.4rem}#coverage li.missed{font-weight:600}
+#coverage li{list-style:none}#coverage li b{color:var(--state);display:inline-block;width:1.4rem}
+#coverage li.missed{font-weight:600}
 #coverage ul{padding-left:0}#coverage details ul{padding-left:2rem;font:13px/1.5 ui-monospace,monospace}
 #coverage small{color:var(--quiet)}
 #coverage svg{max-width:100%;height:auto}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -227,7 +227,9 @@ class Program:
             if node.is_hook:
                 yield Item(self.label, "middleware", node.name, f"hook `{node.name}`", "changed something", node.place)
         for name in self.wraps:
-            yield wrapping_hook(self.label, name, "LangChain makes no run of a hook that wraps a call, and no change by it was seen")
+            yield wrapping_hook(
+                self.label, name, "LangChain makes no run of a hook that wraps a call, and no change by it was seen"
+            )
 
 
 def wrapping_hook(program: str, name: str, unknown: str = "") -> Item:

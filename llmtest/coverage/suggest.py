@@ -101,7 +101,11 @@ def _test(row: Row, program: Program | None, entry: Entry | None, names: dict[st
 def _guarded(calls: Sequence[str]) -> list[str]:
     """Return the calls of a program that may fail. What it does then is for its author to say."""
     *before, call = calls
-    return [*before, "    with contextlib.suppress(Exception):  # expect here what the program does when its model fails", f"    {call}"]
+    return [
+        *before,
+        "    with contextlib.suppress(Exception):  # expect here what the program does when its model fails",
+        f"    {call}",
+    ]
 
 
 def _quoted(text: str) -> str:

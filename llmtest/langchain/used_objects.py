@@ -94,8 +94,11 @@ def used_by(function: Any) -> list[object]:
 
 
 def _named_in(code: CodeType, known: Mapping[str, object], cells: Mapping[str, object]) -> Iterator[object]:
-    """Yield what the code of a function names: `deps`, and for `deps.model` also that. Read from its instructions, which are there
-    without a source, and in which no name is hidden by what is around it. No attribute is computed."""
+    """Yield what the code of a function names: `deps`, and for `deps.model` also that.
+
+    It is read from the instructions, which are there without a source, and in which no name is hidden by what is around it. No
+    attribute is computed.
+    """
     value: object = None
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_CLASSDEREF"):

@@ -152,7 +152,7 @@ class CoverageReport:
         return Report(data.load([self._folder]), self._excludes)
 
     def view(self) -> CoverageView | None:
-        """Return what the page of the session shows; None if there is nothing, or it cannot be read. Call it where the session ends."""
+        """Return what the page of the session shows, where the session ends; None if that is nothing, or cannot be read."""
         try:
             return view(self._report) if self._report.rows else None
         except (CoverageError, OSError):  # the report says it

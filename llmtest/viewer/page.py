@@ -34,8 +34,9 @@ _SLOT: Final = re.compile(r"\{\{(\w+)\}\}")
 
 @dataclass(frozen=True, slots=True)
 class CoverageView:
-    """What the page shows of the behaviour coverage of a session, as HTML without a script: `label` is that of its button, `style`
-    is for what is in it only.
+    """What the page shows of the behaviour coverage of a session, as HTML without a script.
+
+    `label` is that of its button, and `style` is for what is in it only.
     """
 
     label: str

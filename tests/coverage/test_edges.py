@@ -49,8 +49,8 @@ def test_two_branches_without_a_run_that_can_lead_to_one_node_are_ambiguous() ->
     found = covered(made)
 
     assert found.hits("edges") == {"__start__->a", "__start__->b"}
-    assert found.ambiguous("edges") == {"a->c", "b->c"}
-    assert found.missed("edges") == {"a->__end__", "b->d", "b->__end__"}
+    assert found.ambiguous("edges") == {"a->c", "b->c", "a->__end__", "b->__end__"}
+    assert found.missed("edges") == {"b->d"}
 
 
 def test_what_another_edge_explains_is_ambiguous_for_a_branch_without_a_run() -> None:
@@ -302,3 +302,13 @@ def test_a_node_that_may_end_with_a_command_and_gives_none_has_ended(goto: str |
     made.add_edge(START, "a")
 
     assert covered(made).hits("edges") == {"__start__->a", *edges}
+
+
+def test_an_end_beside_a_node_that_another_branch_may_have_led_to_is_ambiguous() -> None:
+    made = graph("a", "b", "c")
+    made.add_edge(START, "a")
+    made.add_edge(START, "b")
+    made.add_conditional_edges("a", silent("c"), ["c"])
+    made.add_conditional_edges("b", silent(END), ["c", END])
+
+    assert covered(made).ambiguous("edges") == {"a->c", "b->c", "b->__end__"}

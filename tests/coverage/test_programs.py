@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-
-
 from llmtest.coverage.programs import Branch, Component, Decision, Model, Node, Program, Tool, tool_items
+
 
 def names(tool: Tool) -> list[str]:
     return [item.name for item in tool_items("a", tool)]

@@ -185,7 +185,9 @@ def test_each_suggestion_without_a_question_runs_and_hits_what_it_is_for(
     pytester.makepyfile(test_more=text)
     shutil.copytree(Path(covered_programs.__file__).parent, pytester.path / "tests" / "support")
     pytester.makeini("[pytest]\nfilterwarnings = ignore\n")
-    result = pytester.runpytest_inprocess("--llmtest-cov", "--llmtest-cov-context=test", "-p", "no:asyncio", "-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess(
+        "--llmtest-cov", "--llmtest-cov-context=test", "-p", "no:asyncio", "-p", "no:cacheprovider"
+    )
 
     bodies = text.split("\ndef ")[1:]
     assert len(bodies) == len(rows)

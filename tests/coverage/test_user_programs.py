@@ -105,9 +105,9 @@ def test_a_supervisor_with_handoffs() -> None:
         flights/arguments/find_flight.cabin.: given ='eco' ='first'
         hotels/nodes/: model
         hotels/edges/: __start__->model model->__end__
-    """) | outcomes("supervisor/models/model", "text", "tool_call") | outcomes("flights/models/model", "text", "tool_call") | outcomes(
-        "hotels/models/model", "tool_call", "several_calls"
-    )
+    """) | outcomes("supervisor/models/model", "text", "tool_call") | outcomes(
+        "flights/models/model", "text", "tool_call"
+    ) | outcomes("hotels/models/model", "tool_call", "several_calls")
 
 
 # -- map and reduce
@@ -131,7 +131,9 @@ def jokes(model: ScriptedChatModel) -> Any:
     graph.add_node("tell", tell)
     graph.add_node("pick", lambda state: {})
     graph.add_edge(START, "plan")
-    graph.add_conditional_edges("plan", lambda state: [Send("tell", {"topic": one}) for one in state["topics"]] or END, ["tell", END])
+    graph.add_conditional_edges(
+        "plan", lambda state: [Send("tell", {"topic": one}) for one in state["topics"]] or END, ["tell", END]
+    )
     graph.add_edge("tell", "pick")
     graph.add_edge("pick", END)
     return graph.compile(name="jokes")
@@ -149,7 +151,7 @@ def test_map_and_reduce(topics: list[str], hits: str) -> None:
 
     found = Covered(lambda: asyncio.run(program.ainvoke({"topics": topics})), program="jokes")
 
-    every = set("plan->tell tell->pick pick->__end__ __start__->plan plan->__end__".split())
+    every = {"plan->tell", "tell->pick", "pick->__end__", "__start__->plan", "plan->__end__"}
     assert (found.hits("edges"), found.missed("edges")) == (set(hits.split()), every - set(hits.split()))
     assert found.hits("nodes") == ({"plan", "tell", "pick"} if topics else {"plan"})
     assert found.hits("models") == ({"tell.text"} if topics else set())
@@ -203,7 +205,7 @@ def test_an_agent_with_a_person_and_two_forms_of_answer() -> None:
         a/models/model.: tool_call
         a/answers/: Yes.refused No.given
         a/interrupts/wipe.: edit
-        a/middleware/: HumanInTheLoopMiddleware.after_model
+        a/middleware/: HumanInTheLoopMiddleware.after_model HumanInTheLoopMiddleware.wrap_tool_call
     """)
     assert missed == outcomes("a/models/model", "text", "tool_call") | spread("""
         a/edges/: tools->__end__
@@ -226,7 +228,12 @@ def test_answers_from_documents_with_a_fallback() -> None:
     hit, missed = told(Covered(lambda: chain.invoke("cats?")))
 
     prompts = {"rag/prompts/ChatPromptTemplate(context, question)"}
-    assert hit == prompts | {"rag/models/model.text", "rag/models/model.error", "rag/fallbacks/main.1", "rag/retrievers/wiki.found"}
+    assert hit == prompts | {
+        "rag/models/model.text",
+        "rag/models/model.error",
+        "rag/fallbacks/main.1",
+        "rag/retrievers/wiki.found",
+    }
     assert missed == outcomes("rag/models/model", "text", "error", "tool_call", "several_calls") | spread("""
         rag/fallbacks/main.: exhausted
         rag/retrievers/wiki.: empty raised

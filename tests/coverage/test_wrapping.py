@@ -85,7 +85,9 @@ def test_what_a_hook_around_the_model_has_changed(change: str) -> None:
 
 
 IMAGE = HumanMessage([{"type": "image", "base64": "aGk=", "mime_type": "image/png"}, {"type": "text", "text": "what is it?"}])
-BROKEN = AIMessage("", invalid_tool_calls=[{"name": "search", "args": "{", "id": "1", "error": None, "type": "invalid_tool_call"}])
+BROKEN = AIMessage(
+    "", invalid_tool_calls=[{"name": "search", "args": "{", "id": "1", "error": None, "type": "invalid_tool_call"}]
+)
 
 
 @pytest.mark.parametrize("messages", [[IMAGE], [HumanMessage("hi"), BROKEN]], ids=["content that is no text", "a broken call"])

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
-from llmtest import ScriptedChatModel
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
+from llmtest import ScriptedChatModel
 from llmtest.errors import CoverageError
 from llmtest.langchain.named_programs import entries_of, loaded_object, named_object
 

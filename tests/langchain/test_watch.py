@@ -45,7 +45,12 @@ def test_a_payload_is_a_mapping_of_all_its_entries_however_it_is_read() -> None:
     (root,) = watched(lambda: RunnableLambda(dict).invoke(given)).read_roots()
 
     assert (watched(lambda: RunnableLambda(dict).invoke(given)).read_roots()[0].input != given) is False
-    ways: list[Any] = [dict, lambda one: {**one}, lambda one: dict(one.items()), lambda one: dict(zip(one, one.values(), strict=True))]
+    ways: list[Any] = [
+        dict,
+        lambda one: {**one},
+        lambda one: dict(one.items()),
+        lambda one: dict(zip(one, one.values(), strict=True)),
+    ]
     for way in ways:
         assert way(root.input) == given
     assert (root.input == given, root.input != given, list(root.input.keys())) == (True, False, ["a", "b"])

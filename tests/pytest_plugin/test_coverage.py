@@ -341,8 +341,8 @@ def test_nothing_of_coverage_is_imported_without_the_option(run: Any, pytester: 
             with record() as recording:
                 desk.invoke({})
             assert recording.runs
-            own = "llmtest.coverage", "llmtest.pytest_plugin.coverage", "llmtest.langchain.inventory", "llmtest.langchain.met_objects"
-            own += "llmtest.langchain.used_objects", "llmtest.langchain.named_programs", "llmtest.langchain.watch"
+            parts = "inventory", "met_objects", "used_objects", "named_programs", "watch"
+            own = "llmtest.coverage", "llmtest.pytest_plugin.coverage", *(f"llmtest.langchain.{part}" for part in parts)
             assert [name for name in sys.modules if name.startswith(own)] == []
     """
     )

@@ -45,7 +45,9 @@ def text(report: Report) -> str:
 
 
 def shown(browser: Browser) -> list[str]:
-    return [str(one) for one in browser.js("return [...document.querySelectorAll('main')].filter(m => m.offsetParent).map(m => m.id)")]
+    return [
+        str(one) for one in browser.js("return [...document.querySelectorAll('main')].filter(m => m.offsetParent).map(m => m.id)")
+    ]
 
 
 def test_the_view_opens_and_closes_and_asks_no_network(browser: Browser, text: str) -> None:
@@ -79,7 +81,10 @@ def test_the_graphs_are_drawn_with_what_was_hit(browser: Browser, text: str) -> 
     assert browser.js(text_of, "#coverage svg .node.missed text") == ["ask", "only"]
     assert set(browser.js(style, "#coverage svg .node.hit rect, #coverage svg .edge.hit")) == {"none"}
     assert set(browser.js(style, "#coverage svg .node.missed rect, #coverage svg .edge.missed")) == {"6px, 4px"}
-    assert browser.js(text_of, "#coverage svg .node.hit title") == [f"node `book` ran\n1 test:\n{NAMES[1]}", f"node `plan` ran\n2 tests:\n{NAMES[0]}\n{NAMES[1]}"]
+    assert browser.js(text_of, "#coverage svg .node.hit title") == [
+        f"node `book` ran\n1 test:\n{NAMES[1]}",
+        f"node `plan` ran\n2 tests:\n{NAMES[0]}\n{NAMES[1]}",
+    ]
 
 
 def test_the_name_of_a_test_leads_to_its_traces_and_back(browser: Browser, text: str) -> None:
