@@ -49,9 +49,12 @@ class MetObjects:
         self.routes: dict[int, tuple[object, str]] = {}
         """Of runs that a router has chosen, the router and the key."""
 
-    def note(self, run_id: UUID, is_root: bool) -> None:
-        """Note the object of a run that starts now, on this stack."""
+    def note(self, run_id: UUID, kind: str, is_root: bool) -> None:
+        """Note the object of a run that starts now, on this stack. Of a model inside a program it says nothing: its call does."""
         frame: FrameType | None = sys._getframe(3)  # the callback of the tap, and what asks for it, are around this
+        if kind in tap.MODEL_STARTS and not is_root:
+            self._note_route(run_id, frame)
+            return
         for _ in range(_NEAR):
             if frame is None:
                 return
@@ -67,11 +70,14 @@ class MetObjects:
                     self.of_run[run_id.int] = found
                     if is_root:
                         self.modes[run_id.int] = _mode(frame, found)
-                    route = _route(frame.f_back)
-                    if route is not None:
-                        self.routes[run_id.int] = route
+                    self._note_route(run_id, frame.f_back)
                     return
             frame = frame.f_back
+
+    def _note_route(self, run_id: UUID, frame: FrameType | None) -> None:
+        route = _route(frame)
+        if route is not None:
+            self.routes[run_id.int] = route
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -87,7 +93,7 @@ def _route(frame: FrameType | None) -> tuple[object, str] | None:
     """Return the router that called what these frames of LangChain belong to, and its key. A router makes no run."""
     for _ in range(_NEAR):
         name = "" if frame is None else frame.f_globals.get("__name__", "")
-        if frame is None or not name.startswith("langchain_core."):
+        if frame is None or not name.startswith(("langchain_core.", "llmtest.")):
             return None
         if name == _ROUTER:
             found = frame.f_locals  # of a batch, it has the runnable and no router
