@@ -312,3 +312,13 @@ def test_an_end_beside_a_node_that_another_branch_may_have_led_to_is_ambiguous()
     made.add_conditional_edges("b", silent(END), ["c", END])
 
     assert covered(made).ambiguous("edges") == {"a->c", "b->c", "b->__end__"}
+
+
+def test_only_the_edges_that_a_step_waited_for_are_taken() -> None:
+    made = graph("a", "b", "c", "never", "d", "e")
+    for name in "abc":
+        made.add_edge(START, name)
+    made.add_edge(["a", "b"], "d")
+    made.add_edge(["c", "never"], "e")
+
+    assert covered(made).hits("edges") == {"__start__->a", "__start__->b", "__start__->c", "a->d", "b->d"}

@@ -12,7 +12,7 @@ import pytest
 
 from llmtest.coverage import items
 from llmtest.coverage.data import CoverageData, load
-from llmtest.coverage.programs import Branch, Component, Model, Program, Tool
+from llmtest.coverage.programs import Branch, Component, Model, Node, Program, Tool
 from llmtest.coverage.report import Report, Row
 from llmtest.coverage.suggest import Entry, suggest
 from llmtest.errors import InventError
@@ -225,3 +225,24 @@ def test_a_model_that_must_call_a_tool_ends_with_its_answer(item: Any, steps: st
 
     assert f'scripted_providers({{"*": [{steps}]}})' in text
     assert ("which fields has a valid `Form`?" in text) == ("TODO" in steps)
+
+
+@pytest.mark.parametrize(
+    ("item", "question"),
+    [
+        (items.tool("a", "book", "called"), "which input leads to the node `late`?"),
+        (items.outcome("a", "late", "text"), "which input leads to the node `late`?"),
+        (items.edge("a", "tools", "__end__"), "which input or answer makes `r` return `__end__`?"),
+    ],
+)
+def test_a_node_behind_a_condition_is_a_question(item: Any, question: str) -> None:
+    program = Program(
+        "a",
+        nodes={"first": Node("first"), "late": Node("late")},
+        edges={("__start__", "first")},
+        tools={"book": Tool("book")},
+        models=[Model("late", has_tools=True)],
+        branches={"tools": [Branch("tools", "r", {"x": "__end__"}, None)]},
+    )
+
+    assert f"# TODO: {question}\n" in body(item, program, BUILD)

@@ -10,6 +10,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse, ToolCallRequest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, call, fail
@@ -51,6 +52,8 @@ MODEL: dict[str, tuple[Callable[[Any, Any], Any], list[Any], bool]] = {
     "a retry": (again, [fail(RuntimeError), "Done."], True),
     "the system prompt": (lambda r, h: h(r.override(system_message=SystemMessage("Be brief."))), ["Done."], False),  # not seen
     "a run of its own": (in_vain, ["Done."], False),  # nothing tells whether it mattered
+    "a chain of its own": (lambda r, h: RunnableLambda(lambda _: h(r)).invoke("x"), ["Done."], False),
+    "no answer": (lambda r, h: ModelResponse(result=h(r).result[:0]), ["Done."], False),
 }
 
 

@@ -271,3 +271,29 @@ def test_parts_are_found_in_parallel_steps_and_assignments(page: object) -> None
 def test_what_has_no_alternatives_is_no_part() -> None:
     assert component_of(RunnableLambda(nothing)) is None
     assert Reader().component(MODEL) is None
+
+
+def test_what_is_used_twice_is_read_once() -> None:
+    @task
+    def step(text: str) -> str:
+        return text
+
+    def again(text: str) -> str:
+        return step(text).result()
+
+    @entrypoint()
+    def flow(text: str) -> str:
+        return again(step(text).result())
+
+    inner = graph(a=nothing).compile(name="inner")
+    outer = graph(one=inner, two=inner).compile(name="outer")
+
+    assert names(flow, "nodes") == {"nodes/flow", "nodes/step"}
+    assert [program.label for program in Reader().inside(outer)] == ["outer", "inner"]
+
+
+def test_an_agent_whose_model_has_another_in_reserve() -> None:
+    model = ScriptedChatModel(model_name="main").with_fallbacks([ScriptedChatModel(model_name="backup")])
+    agent: Any = create_agent(model, [search], name="a")  # type: ignore[arg-type]  # it takes it
+
+    assert names(agent, "fallbacks") == {"fallbacks/main.1", "fallbacks/main.exhausted"}
