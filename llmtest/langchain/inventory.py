@@ -254,7 +254,8 @@ class _Walk:
             given = getattr(cells.get("initial_response_format"), "schema_spec", None)  # of a provider's own strategy
             names = [*dict(answers), *([given.name] if given is not None else [])]
             self._program.answers.update({str(name): "" for name in names})
-            if "default_tools" in cells and isinstance(cells.get("model"), Runnable):
+            # Where LangChain keeps it otherwise, the model is known when it runs.
+            if "default_tools" in cells and isinstance(cells.get("model"), Runnable):  # pragma: no branch
                 self._model(site, has_text=not answers, has_tools=bool(cells["default_tools"]))
                 self._program.bound_tools = tuple(one.name for one in cells["default_tools"] if isinstance(one, BaseTool))
                 if not isinstance(cells["model"], BaseLanguageModel):
@@ -287,7 +288,7 @@ class _Walk:
             self._parts(item, site, depth)
         elif type(item).__name__ == "_TaskFunction":
             self._task(item)
-        elif isinstance(item, FunctionType | MethodType):
+        else:
             self.function(item, site, depth)
 
     def _parts(self, item: Any, site: str, depth: int) -> None:

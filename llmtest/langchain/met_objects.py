@@ -55,9 +55,9 @@ class MetObjects:
         if kind in tap.MODEL_STARTS and not is_root:
             self._note_route(run_id, frame)
             return
-        for _ in range(_NEAR):
-            if frame is None:
-                return
+        near = _NEAR
+        while frame is not None and near:
+            near -= 1
             name = frame.f_globals.get("__name__", "")
             if name == _LOOP:  # a task of its own, as `gather` makes one for each prompt: its object is on the stack of who waits
                 frame = _waiting_frame()
@@ -146,9 +146,8 @@ _READERS: Final = {
 def _is_pumped(frame: FrameType, item: object) -> bool:
     """True for a graph that streams in version 3, in async code: its reader has a task for each step of the generator."""
     around = frame.f_back
-    if around is None or around.f_globals.get("__name__") != _LOOP:
-        return False
-    return frame.f_locals.get("self") is item and frame.f_locals.get("version") == "v2"
+    is_task = around is not None and around.f_globals.get("__name__") == _LOOP
+    return is_task and frame.f_locals.get("self") is item and frame.f_locals.get("version") == "v2"
 
 
 class Meeting:

@@ -42,7 +42,7 @@ class Watch(Recording):
             number += 1
             run = runs.get(raw[1].int)
             if kind not in START_KINDS:
-                if run is not None:
+                if run is not None:  # pragma: no branch  # LangGraph may tell of an interrupt of a run from before
                     run.add(raw, number)
             elif run is not None:  # a program has given one id to several runs
                 return self.roots

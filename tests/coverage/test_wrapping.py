@@ -13,7 +13,8 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import ScriptedChatModel, call, fail
+from llmtest import ScriptedChatModel, call, fail, record
+from llmtest.coverage.wrapping import changes_model_call, changes_tool_call
 from tests.support.covering import Covered
 
 HI = {"messages": [("user", "hi")]}
@@ -170,3 +171,12 @@ def test_a_hook_in_async_code_and_a_system_prompt_of_the_agent() -> None:
         return Covered(lambda: asyncio.run(agent.ainvoke(HI)), program="a").hits("middleware")
 
     assert (found(Polite()), found(Still())) == ({"Polite.wrap_model_call"}, set())
+
+
+def test_a_node_without_messages_shows_no_answer() -> None:
+    model = ScriptedChatModel("Hello.")
+    with record() as recording:
+        RunnableLambda(lambda _: model.invoke("hi") and None).invoke("x")
+
+    assert changes_model_call(recording.runs[0], ["search"])  # a tool was not offered
+    assert not changes_tool_call(recording.runs[0], ["search"])

@@ -281,14 +281,18 @@ def test_what_is_used_twice_is_read_once() -> None:
     def again(text: str) -> str:
         return step(text).result()
 
+    @task
+    def twice(text: str) -> str:
+        return step(step(text).result()).result()
+
     @entrypoint()
     def flow(text: str) -> str:
-        return again(step(text).result())
+        return again(step(text).result()) + twice(text).result()
 
     inner = graph(a=nothing).compile(name="inner")
     outer = graph(one=inner, two=inner).compile(name="outer")
 
-    assert names(flow, "nodes") == {"nodes/flow", "nodes/step"}
+    assert names(flow, "nodes") == {"nodes/flow", "nodes/step", "nodes/twice"}
     assert [program.label for program in Reader().inside(outer)] == ["outer", "inner"]
 
 
@@ -297,3 +301,14 @@ def test_an_agent_whose_model_has_another_in_reserve() -> None:
     agent: Any = create_agent(model, [search], name="a")  # type: ignore[arg-type]  # it takes it
 
     assert names(agent, "fallbacks") == {"fallbacks/main.1", "fallbacks/main.exhausted"}
+
+
+def test_a_function_that_binds_a_model_from_elsewhere_has_none_before_it_runs() -> None:
+    def ask(state: State) -> State:
+        return {"text": str(make_model().bind_tools([search]).invoke("hi"))}
+
+    assert names(graph(ask=ask).compile(), "models") == set()
+
+
+def make_model() -> Any:
+    return ScriptedChatModel("Hello.")

@@ -67,6 +67,17 @@ def test_a_run_that_a_program_makes_by_hand_is_of_the_object_that_makes_it() -> 
     assert met_in(Program().run) == [("by hand", "Program", "")]
 
 
+def by_hand(depth: int) -> None:
+    if depth:
+        by_hand(depth - 1)
+    else:
+        CallbackManager.configure().on_chain_start({"name": "by hand"}, {}).on_chain_end({})
+
+
+def test_a_run_that_plain_functions_make_is_of_no_object() -> None:
+    assert met_in(lambda: by_hand(10)) == [("by hand", "", "")]
+
+
 def test_nothing_listens_after_the_block() -> None:
     with MetObjects().listening():
         assert tap.meet is not None

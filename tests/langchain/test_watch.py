@@ -102,12 +102,3 @@ def test_what_only_a_watch_takes_is_unseen_by_the_recording_of_the_test(page: ob
 
     assert len(watch.read_roots()) == 1
     assert causes == asyncio.run(causes_of_a_task_from_before()) == ["other context"]
-
-
-def test_the_end_of_a_run_from_before_is_left_out() -> None:
-    stream = RunnableLambda(str).stream("x")
-    with record():
-        next(stream)
-        watch = watched(lambda: list(stream))
-
-    assert watch.read_roots() == []
