@@ -169,7 +169,7 @@ class Arguments:
     # -- an example
 
     def example(self, wanted: tuple[str, str], given: Mapping[str, Any], make: Callable[[Schema], Any]) -> dict[str, Any] | None:
-        """Return arguments of a call that does one of the acts: `given`, changed where they must be; None if that is not possible.
+        """Return arguments of a call that does one of the acts: `given`, changed where they must be; None if there are none.
         `make` makes a value that fits a schema."""
         found: dict[str, Any] | None = self._with(self._root, given, "", 1, _Wanted(*wanted, make))
         return found if found is not None and wanted in self.of_call(found) else None
