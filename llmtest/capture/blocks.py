@@ -68,12 +68,14 @@ class Events(Protocol):
 class Membership:
     """The blocks of one run. It keeps none of them alive."""
 
-    __slots__ = ("_blocks", "deliver", "follows", "light", "made_for", "timed")
+    __slots__ = ("_blocks", "deliver", "follows", "light", "made_for", "run_ids", "timed")
 
     def __init__(self, *blocks: Block) -> None:
         self._blocks = tuple([weakref.ref(block) for block in blocks])
         self.deliver: Callable[[RawEvent], None] = functools.partial(_deliver, self._blocks)
         """Appends one event to each block. Safe from any thread."""
+        self.run_ids = tuple([block._run_ids for block in blocks if block.holds_runs])
+        """The lists of the blocks that hold their runs, for the ids of the runs that are in the same blocks."""
         self.light = all(block.light for block in blocks)
         """True if all of the blocks only count."""
         self.made_for: tuple[tuple[Opening, ...], object] | None = None
@@ -168,8 +170,8 @@ class Block(ABC):
     _raw: Events
 
     def __init__(self) -> None:
-        self._alone = Membership(self)
         self._run_ids: list[UUID] = []
+        self._alone = Membership(self)
         self._closed = False
         self._opening: Opening | None = None
         self._decorates = False
@@ -182,9 +184,12 @@ class Block(ABC):
 
     def __del__(self, known: dict[UUID, Membership] = memberships) -> None:
         # A default, because a recording in a global may outlive the other globals when the process ends.
+        last, is_held = self._alone, False  # most runs of a block are in the same blocks
         for run_id in self._run_ids:
             membership = known.get(run_id)
-            if membership is self._alone or not any(other.holds_runs and other is not self for other in membership or ()):
+            if membership is not last and membership is not None:
+                last, is_held = membership, any(other.holds_runs and other is not self for other in membership)
+            if not is_held and membership is not None:
                 known.pop(run_id, None)
 
     def __bool__(self) -> bool:

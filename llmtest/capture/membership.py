@@ -55,11 +55,10 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
             block._run_ids.append(run_id)  # by far the most frequent case: one block, and everything in it
             memberships[run_id] = block._alone
             return block._alone
-    if parent is not None and parent.made_for == (opened, tally) and not traced and all(map(_open_block, opened)):
+    if parent is not None and parent.made_for == (opened, tally) and not traced and all(map(_is_open, opened)):
         memberships[run_id] = parent  # the same blocks as those of its parent, of which none is closed
-        for block in parent:
-            if block.holds_runs:
-                block._run_ids.append(run_id)
+        for run_ids in parent.run_ids:
+            run_ids.append(run_id)
         return parent
     members = _join(opened, parent or ())
     if traced and process_trace is not None and not any(block.traced for block in members.values()):
@@ -75,10 +74,9 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
         members[id(tally)] = tally  # a run of any block of the test counts for it, on any thread
     membership = memberships[run_id] = Membership(*members.values())
     membership.follows = follows
-    membership.made_for = (opened, tally) if not follows and all(map(_open_block, opened)) else None
-    for block in members.values():
-        if block.holds_runs:
-            block._run_ids.append(run_id)
+    membership.made_for = (opened, tally) if not follows and all(map(_is_open, opened)) else None
+    for run_ids in membership.run_ids:
+        run_ids.append(run_id)
     return membership
 
 
@@ -207,6 +205,11 @@ def is_real(run_id: UUID) -> bool:
         return False
     _real_runs.discard(run_id)
     return True
+
+
+def _is_open(opening: Opening) -> bool:
+    block = opening.block
+    return block is not None and not block._closed
 
 
 def _open_block(opening: Opening) -> Block | None:

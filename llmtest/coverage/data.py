@@ -13,8 +13,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from llmtest.core.own_folder import FOLDER, make_folder
 from llmtest.core.text import amount, printable
@@ -59,7 +60,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         make_folder(path.parent)
-        self._file: TextIO = path.open("w", encoding="utf-8", newline="\n")
+        self._file: FileIO = path.open("wb", buffering=0)  # each line is there as soon as it is written
         self._numbers: dict[str, int] = {}
         self._written: dict[str, Item] = {}
         self._changes = 0
@@ -72,18 +73,15 @@ class Writer:
         maybe = self._bits(ambiguous)
         line |= {"maybe": maybe} if maybe != "0" else {}
         self._write(line | ({"test": test} if test else {}))
-        self._file.flush()
 
     def name_programs(self, inventory: Inventory, labels: Sequence[str]) -> None:
         """Write which programs the user has named, with the items that no test met."""
         self._add_items(inventory)
         self._write({"programs": list(labels)})
-        self._file.flush()
 
     def note_problem(self, text: str) -> None:
         """Write why this process could not do all of its work. The report says so, and fails."""
         self._write({"problem": text})
-        self._file.flush()
 
     def close(self) -> None:
         self._file.close()
@@ -107,7 +105,10 @@ class Writer:
         return f"{bits:x}"
 
     def _write(self, line: Mapping[str, object]) -> None:
-        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._file.write(f"{_ENCODER.encode(line)}\n".encode())
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))  # `json.dumps` makes one for each line
 
 
 @dataclass

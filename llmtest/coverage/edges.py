@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from llmtest.coverage import items
 from llmtest.coverage.items import Item
@@ -23,9 +24,9 @@ _PUSH: Final = "__pregel_push"
 _PULL: Final = "branch:to:"
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Arrivals:
-    """The nodes that ran in a step, by how they were led there."""
+    """The nodes that ran in a step, by how they were led there. Equal steps have the same object."""
 
     pulled: set[str]
     pushed: Counter[str]
@@ -37,16 +38,23 @@ _NOTHING: Final = _Arrivals(set(), Counter(), set())
 
 
 def _arrivals(runs: Sequence[Run]) -> _Arrivals:
-    tasks = {run.metadata.get("langgraph_checkpoint_ns") or run.id: run for run in runs}
+    if len(runs) > 1:  # a node that was tried again is one task
+        runs = list({run.metadata.get("langgraph_checkpoint_ns") or run.id: run for run in runs}.values())
+    return _read_arrivals(tuple([(run.name, *map(str, run.metadata.get("langgraph_triggers") or ())) for run in runs]))
+
+
+@lru_cache(maxsize=4096)
+def _read_arrivals(tasks: tuple[tuple[str, ...], ...]) -> _Arrivals:
+    """Return how tasks were led to their step: each is the name of its node, and its triggers."""
     found = _Arrivals(set(), Counter(), set())
-    for run in tasks.values():
-        for trigger in run.metadata.get("langgraph_triggers") or ():
+    for name, *triggers in tasks:
+        for trigger in triggers:
             if trigger == _PUSH:
-                found.pushed[run.name] += 1
-            elif str(trigger).startswith("join:"):
-                found.joined.add(str(trigger))
-            elif trigger == f"{_PULL}{run.name}":
-                found.pulled.add(run.name)
+                found.pushed[name] += 1
+            elif trigger.startswith("join:"):
+                found.joined.add(trigger)
+            elif trigger == f"{_PULL}{name}":
+                found.pulled.add(name)
     return found
 
 
@@ -62,24 +70,30 @@ def edges_of(
     numbers = numbers if numbers[0] < first else [first - 1, *numbers]
     arrivals = {number: _arrivals(steps.get(number, ())) for number in numbers}
     waits = {name for name, node in program.nodes.items() if node.waits}
+    handed_off = run.ended == "handed off"
     is_start = not is_resumed and all(node.name != START for node in steps[first])
     for number, following in zip(numbers, [*numbers[1:], None], strict=True):
         done = steps.get(number, ())
-        sources = {node.name for node in done if node.ended == "ended"}
-        waited = {name for one in numbers if one > number for name in arrivals[one].pulled & waits} if waits else set()
+        ended = frozenset([node.name for node in done if node.ended == "ended"])
+        waited = {name for one in numbers if one > number for name in arrivals[one].pulled & waits} if waits else ()
         step = _Step(
             program,
-            {START} if is_start and number < first else sources,
+            _ONLY_START if is_start and number < first else ended,
+            tuple([told for node in done for told in _told_by(program, node, handed_off)]),
             arrivals[following] if following == number + 1 else _NOTHING,
-            waited,
+            frozenset(waited),
             goes_on=following is not None or run.ended == "ended",
         )
-        yield from step.edges(done, handed_off=run.ended != "handed off")
-        yield from _handled(program, done, [*done, *steps.get(number + 1, ())])
-    for number in numbers:
+        yield from _edges_of_step(step)
+        if len(ended) < len(done):
+            yield from _handled(program, done, [*done, *steps.get(number + 1, ())])
+    for number in numbers if program.waiting else ():
         yield from _joined(program, arrivals[number].joined) if number >= first else ()
-    if run.ended == "ended":
+    if run.ended == "ended" and program.waiting:
         yield from _ended_together(program, {node.name for runs in steps.values() for node in runs if node.ended == "ended"})
+
+
+_ONLY_START: Final = frozenset((START,))
 
 
 def _handled(program: Program, done: Sequence[Run], next_runs: Sequence[Run]) -> Iterator[tuple[Item, bool]]:
@@ -104,17 +118,35 @@ def _ended_together(program: Program, done: set[str]) -> Iterator[tuple[Item, bo
             yield from ((items.edge(program.label, source, target), True) for source in sources)
 
 
-@dataclass
-class _Step:
-    """The nodes that ended in one step, and what ran after it. `goes_on`: the graph went on, or came to its end."""
+def _told_by(program: Program, run: Run, graph_handed_off: bool) -> Iterator[tuple[str, str, bool]]:
+    """Yield where a node went by its own account, and whether by a `Send`: by branches that are runs, and by commands.
+
+    A command to the parent graph is in the error that hands off to it; the graph that was left has no edge for it.
+    """
+    if run.ended == "ended":
+        for branch in program.branches.get(run.name, ()):
+            named = [child for child in run.children if child.name == branch.run_name]
+            if named and named[-1].ended == "ended":  # what the node itself called may have the same name; it ran before
+                yield from ((run.name, *told) for told in _targets(named[-1].output, branch.ends))
+        yield from ((run.name, *told) for told in _gotos(run.output))
+    elif run.ended == "handed off" and not graph_handed_off and run.end is not None:
+        yield from ((run.name, *told) for told in _gotos(getattr(run.end.payload.get("error"), "payload", None), to_parent=True))
+
+
+class _Step(NamedTuple):
+    """What is known of one step: the nodes that ended, where they went by their own account, and what ran after it.
+
+    `goes_on`: the graph went on, or came to its end.
+    """
 
     program: Program
-    sources: set[str]
+    sources: frozenset[str]
+    told: tuple[tuple[str, str, bool], ...]
     following: _Arrivals
-    waiting: set[str]
+    waiting: frozenset[str]
     goes_on: bool
 
-    def edges(self, done: Sequence[Run], *, handed_off: bool) -> Iterator[tuple[Item, bool]]:
+    def edges(self) -> Iterator[tuple[Item, bool]]:
         known: set[str] = set()
         pushes: Counter[str] = Counter()
         for source in self.sources:
@@ -122,14 +154,23 @@ class _Step:
                 if self._leads_to(target):
                     known.add(target)
                     yield self._edge(source, target), True
-        for run in done:
-            for target, is_send in self._told_by(run, handed_off):
-                if is_send:
-                    pushes[target] += 1
-                else:
-                    known.add(target)
-                yield self._edge(run.name, target), True
+        for source, target, is_send in self.told:
+            if is_send:
+                pushes[target] += 1
+            else:
+                known.add(target)
+            yield self._edge(source, target), True
+        yield from self._stopped()
         yield from self._deduced(known, pushes)
+
+    def _stopped(self) -> Iterator[tuple[Item, bool]]:
+        """Yield the edges to the end of nodes that may end with a command, and ended with none: nothing leads on from them."""
+        gone = {source for source, _, _ in self.told}
+        for source in self.sources - gone if self.goes_on else ():
+            node = self.program.nodes.get(source)
+            leads_on = source in self.program.targets or source in self.program.branches or source in self.program.waited_for
+            if node is not None and END in node.ends and not leads_on:
+                yield self._edge(source, END), True
 
     def _edge(self, source: str, target: str) -> Item:
         return items.edge(self.program.label, source, target, unknown=_UNDECLARED)
@@ -137,27 +178,16 @@ class _Step:
     def _leads_to(self, target: str) -> bool:
         return self.goes_on if target == END else target in self.following.pulled or target in self.waiting
 
-    def _told_by(self, run: Run, handed_off: bool) -> Iterator[tuple[str, bool]]:
-        """Yield where a node went by its own account, and whether by a `Send`: by branches that are runs, and by commands."""
-        for branch in self.program.branches.get(run.name, ()) if run.ended == "ended" else ():
-            named = [child for child in run.children if child.name == branch.run_name]
-            if named and named[-1].ended == "ended":  # what the node itself called may have the same name; it ran before
-                yield from _targets(named[-1].output, branch.ends)
-        if run.ended == "ended":
-            yield from _gotos(run.output)
-        elif handed_off and run.end is not None:
-            yield from _gotos(getattr(run.end.payload.get("error"), "payload", None), to_parent=True)
-
     def _deduced(self, known: set[str], pushes: Counter[str]) -> Iterator[tuple[Item, bool]]:
         """Yield where branches went that are no runs."""
         ends = {source: targets for source, targets in self.program.silent_ends.items() if source in self.sources}
         for source, targets in ends.items():
             arrived = {target for target in targets if target != END and self._arrived(target)}
             certain = {target for target in arrived if not self._is_explained(target, known, pushes)}
+            sure = {target for target in certain if sum(target in others for others in ends.values()) == 1}
             for target in sorted(arrived):
-                alone = sum(target in others for others in ends.values()) == 1
-                yield self._edge(source, target), alone and target in certain
-            if END in targets and self.goes_on and not certain:
+                yield self._edge(source, target), target in sure
+            if END in targets and self.goes_on and not sure:
                 yield self._edge(source, END), not arrived
 
     def _arrived(self, target: str) -> bool:
@@ -168,11 +198,17 @@ class _Step:
         return not pulled and self.following.pushed[target] <= pushes[target]
 
 
+@lru_cache(maxsize=1024)
+def _edges_of_step(step: _Step) -> tuple[tuple[Item, bool], ...]:
+    """Return the edges of a step. The turns of an agent are equal steps again and again."""
+    return tuple(step.edges())
+
+
 def _targets(output: object, ends: Mapping[str, str] | None) -> Iterator[tuple[str, bool]]:
     for one in output if isinstance(output, list) else [output]:
         if isinstance(one, Structured) and one.type == "Send":
             yield str(one.fields.get("node")), True
-        elif ends is None or str(one) in ends:
+        elif ends is None or str(one) in ends:  # pragma: no branch  # LangGraph fails for a name that is in no map
             yield str(one) if ends is None else ends[str(one)], False
 
 

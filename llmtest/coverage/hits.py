@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -22,7 +22,8 @@ from llmtest.coverage.outcomes import (
     structured_types,
     tool_acts,
 )
-from llmtest.coverage.programs import START, Component, Model, Program, acts_of, properties_of
+from llmtest.coverage.programs import START, Component, Model, Program, wrapping_hook
+from llmtest.coverage.wrapping import WRAPPED
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Run
 from llmtest.events.words import Message, Structured
@@ -30,17 +31,29 @@ from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import step_of_node
 
 
+@dataclass(frozen=True, eq=False)
+class Met:
+    """What is known of the object of a run.
+
+    `program` is None if it is only a part of one. `parts` are the graphs that the program calls, `component` is the part of a
+    chain that it is. `items` gives what it can do within
+    a program, by its label and the node around it; None if that is nothing.
+    """
+
+    program: Program | None = None
+    parts: Sequence[Program] = ()
+    component: Component | None = None
+    items: Callable[[str, str], Sequence[Item]] | None = None
+
+
 class Meeting(Protocol):
     """What is known of the objects of runs."""
 
-    def program_of(self, run: Run) -> Program | None:
-        """Return the program of a run; None if the run is only a part of one."""
+    def met(self, run: Run) -> Met:
+        """Return what is known of the object of a run."""
 
-    def component_of(self, run: Run) -> Component | None:
-        """Return the part of a chain that ran."""
-
-    def items_of(self, run: Run, program: str, site: str) -> Sequence[Item]:
-        """Return the items of an object that ran within `program`, in the node `site`."""
+    def route_of(self, run: Run) -> tuple[Component, str] | None:
+        """Return the router that has chosen a run, and its key; None if none has, or if that is not known."""
 
     def mode_of(self, run: Run) -> str:
         """Return how a run without a parent was called; empty if that is not known."""
@@ -97,8 +110,8 @@ class Hits:
         self._hits: set[str] = set()
         self._maybe: set[str] = set()
         self._nesting = Nesting(())
-        self._models: set[tuple[str, Model]] = set()
-        self._added: dict[str, Sequence[Item]] = {}
+        self._models: dict[tuple[object, ...], frozenset[str]] = {}
+        self._added: set[tuple[Met, str, str]] = set()
         self._threads: dict[object, _Thread] = {}
 
     @property
@@ -134,30 +147,36 @@ class Hits:
     def _visit(self, place: _Place) -> _Place:
         """Judge one run, and return the place of the runs inside it."""
         run, around, program, site, graph = place
-        own = self._meeting.program_of(run)
+        met = self._meeting.met(run)
+        own = met.program
         if own is not None:
             program, site = own, ""
-            self._add_program(own)
+            for one in (own, *met.parts):
+                self._add_program(one)
             if around is None:
                 self._judge_mode(own, run)
             graph = self._begin(own, run, around, graph) if own.nodes else None
         if program is None:
             return _Place(run, run)
+        step = _step(run, graph.program) if graph is not None and own is None else None
         if own is None:
-            if graph is not None and _is_node(run, graph.program):
+            if step is not None and graph is not None:
                 site = run.name
-                graph.steps.setdefault(step_of_node(run) or 0, []).append(run)
-            self._add_found(run, program, site)
-        self._judge(run, around, program, site)
+                graph.steps.setdefault(step, []).append(run)
+            if met.items is not None and (met, program.label, site) not in self._added:
+                self._added.add((met, program.label, site))
+                for item in met.items(program.label, site):
+                    self.inventory.add(item)
+        if step is None:
+            self._judge(run, around, program, site)
+        if met.component is not None:
+            acts = component_acts(met.component, run, self._nesting.inside(run))
+            self._hits.update([met.component.item_id(program.label, act) for act in acts])
+        route = self._meeting.route_of(run)
+        if route is not None:
+            for item in route[0].items(program.label, only=route[1]):
+                self._hit(item)
         return _Place(run, run, program, site, graph)
-
-    def _add_found(self, run: Run, program: Program, site: str) -> None:
-        """Add the items of an object that was met inside a program, and is in no list of it."""
-        found = self._meeting.items_of(run, program.label, site)
-        if found and found is not self._added.get(run.name):
-            self._added[run.name] = found
-            for item in found:
-                self.inventory.add(item)
 
     def _add_program(self, program: Program) -> None:
         if program.listed_in is not self.inventory:
@@ -181,11 +200,6 @@ class Hits:
             self._judge_model(run, around, program, site)
         elif isinstance(run.input, Message):
             self._judge_parser(run, run.input, program)
-        component = self._meeting.component_of(run)
-        if component is not None:
-            self._hits |= {
-                component.item_id(program.label, act) for act in component_acts(component, run, self._nesting.inside(run))
-            }
 
     # -- tools
 
@@ -201,34 +215,32 @@ class Hits:
         if tool is None or acts == ["refused"]:
             return
         given = self._maybe if "refused" in acts else self._hits
-        for name, schema in properties_of(tool.schema).items():
-            told = ["given", *acts_of(schema, run.args[name])] if name in run.args else ["left out"]
-            given |= {items.argument(label, tool.name, name, act).id for act in told}
+        given |= {f"{label}/arguments/{tool.name}.{path}.{act}" for path, act in tool.arguments.of_call(run.args)}
 
     # -- models
 
     def _judge_model(self, run: Run, around: Run | None, program: Program, site: str) -> None:
-        offered = [name for name in run.start.payload.get("tools", ()) if not self._is_answer(program, name)]
         parameters = run.start.payload.get("invocation_params")
-        choice = parameters.get("tool_choice") if isinstance(parameters, Mapping) else None
-        has_text = not is_forced(choice, run.start.payload.get("tools", ()))
-        self._add_model(program.label, Model(site, has_text, bool(offered)))
+        choice = parameters.get("tool_choice") if isinstance(parameters, dict) else None
+        schemas = self._add_model(program.label, site, tuple(run.start.payload.get("tools", ())), choice)
         message = run.output
         calls = message.tool_calls if isinstance(message, Message) else ()
-        answers = [call.name for call in calls if self._is_answer(program, call.name)]
+        answers = [call.name for call in calls if call.name in schemas]
         if around is not None:
             self._judge_answers(answers, around, program, has_ended=run.ended == "ended")
         acts = outcomes(run, len(calls) - len(answers), bool(answers))
-        self._hits |= {items.outcome(program.label, site, act).id for act in acts}
+        self._hits.update([items.outcome(program.label, site, act).id for act in acts])
 
-    def _add_model(self, label: str, model: Model) -> None:
-        if (label, model) not in self._models:
-            self._models.add((label, model))
+    def _add_model(self, label: str, site: str, tools: tuple[str, ...], choice: object) -> frozenset[str]:
+        """Add a model that is called with these tools; return those of them that are schemas of structured answers."""
+        key = (label, site, tools, choice if choice is None or isinstance(choice, str) else True)
+        if key not in self._models:
+            schemas = frozenset(name for name in tools if items.answer(label, name, "given").id in self.inventory)
+            model = Model(site, not is_forced(choice, tools), bool(set(tools) - schemas))
             for item in model.items(label):
                 self.inventory.add(item)
-
-    def _is_answer(self, program: Program, name: str) -> bool:
-        return items.answer(program.label, name, "given").id in self.inventory
+            self._models[key] = schemas
+        return self._models[key]
 
     def _judge_answers(self, names: Sequence[str], around: Run, program: Program, *, has_ended: bool) -> None:
         """Judge the calls of a model that stand for structured answers, by what the run around it made of them."""
@@ -270,6 +282,8 @@ class Hits:
             steps = {**before, **graph.steps, first: [*half, *graph.steps[first]]}
             graph.thread.steps = steps
             for found, certain in edges_of(graph.program, graph.run, first, steps, is_resumed=graph.is_resumed):
+                if found.id in self._hits:
+                    continue
                 known = self.inventory.get(found.id)
                 if certain:
                     self._hit(known or found)
@@ -289,6 +303,8 @@ class Hits:
                 told = zip(asked, decisions(own_answer(ids, graph.answer)), strict=False)
                 self._hits |= {f"{label}/interrupts/{tool}.{kind}" for tool, kind in told}
             self._hits.add(f"{label}/interrupts/{run.name}.resumed")
+        if program.wraps and run.ended == "ended":
+            self._judge_wraps(program, run)
         if node.is_hook and run.ended == "ended" and run.output:
             self._hits.add(f"{label}/middleware/{run.name}")
         if run.ended == "paused" and not any(pauses(child) for child in run.children):
@@ -299,6 +315,17 @@ class Hits:
                 self._hit(Item(label, "interrupts", f"{run.name}.raised", subject, "raised"))
                 self.inventory.add(Item(label, "interrupts", f"{run.name}.resumed", subject, "resumed"))
             thread.asked[run.name] = [name for one in found for name in requested_tools(one.get("value"))]
+
+    def _judge_wraps(self, program: Program, run: Run) -> None:
+        """Judge the hooks around the calls of a node. Which of several it was cannot be told."""
+        for method, (node, has_changed) in WRAPPED.items():
+            hooks = [name for name in program.wraps if name.endswith(f".{method}")] if run.name == node else []
+            tools = program.bound_tools if method == "wrap_model_call" else program.tools
+            if hooks and has_changed(run, tools):
+                for name in hooks:
+                    item = wrapping_hook(program.label, name)
+                    self.inventory.add(item)
+                    (self._hits if len(hooks) == 1 else self._maybe).add(item.id)
 
     def _judge_retries(self, program: Program, runs: Sequence[Run]) -> None:
         tasks: dict[object, list[Run]] = {}
@@ -338,10 +365,11 @@ class Hits:
             self._hits |= {f"{label}/interrupts/after_{name}.raised" for name in stopped}
 
 
-def _is_node(run: Run, program: Program) -> bool:
-    """True for the run of a node, or of a task of the functional API; not for what runs inside it and inherits its metadata."""
+def _step(run: Run, program: Program) -> int | None:
+    """Return the step of a node, or of a task of the functional API; None for what runs inside it and inherits its metadata."""
     if run.metadata.get("langgraph_node") != run.name or (run.name not in program.nodes and run.name != START):
-        return False
-    path = run.metadata.get("langgraph_path")
+        return None
+    step = step_of_node(run)
+    path = run.metadata.get("langgraph_path") if step is None else None
     is_task = isinstance(path, list) and bool(path) and path[-1] is True
-    return is_task or any(tag.startswith("graph:step:") for tag in run.tags)
+    return 0 if is_task else step

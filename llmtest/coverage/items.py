@@ -147,16 +147,9 @@ def tool(program: str, name: str, act: str, place: str = "") -> Item:
 
 @_remembered
 def argument(program: str, tool_name: str, name: str, act: str, place: str = "") -> Item:
-    """`act` is `given`, `left out`, or the value or the type that it is given as, such as `='celsius'` or `:str`."""
-    told = {"=": f"given as {act[1:]}", ":": f"given as {act[1:]}"}.get(act[:1], act)
-    return Item(
-        program,
-        "arguments",
-        f"{tool_name}.{name}.{'left_out' if act == 'left out' else act}",
-        f"`{tool_name}.{name}`",
-        told,
-        place,
-    )
+    """`act` is `given`, `left_out`, or the value or the type that it is given as, such as `='celsius'` or `:string`."""
+    told = f"given as {act[1:]}" if act[:1] in ("=", ":") else act.replace("_", " ")
+    return Item(program, "arguments", f"{tool_name}.{name}.{act}", f"`{tool_name}.{name}`", told, place)
 
 
 OUTCOMES: Final = {

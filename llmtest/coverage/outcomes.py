@@ -56,13 +56,14 @@ def _is_refusal(error: Failure, title: str) -> bool:
 
 
 def outcomes(run: Run, calls: int, has_answer: bool) -> Iterator[str]:
-    if run.error is not None:
-        yield "error"
+    """Yield how a call of a model ended, with `calls` of tools that are no structured answer."""
     if run.ended != "ended":
+        if run.error is not None:
+            yield "error"
         return
     message = run.output
     text = message.text if isinstance(message, Message) else str(message or "")
-    reason = _reason(run)
+    reason = _reason(run, message)
     if reason in _LENGTH:
         yield "length"
     elif reason in _FILTER:
@@ -75,8 +76,7 @@ def outcomes(run: Run, calls: int, has_answer: bool) -> Iterator[str]:
         yield "text" if text.strip() else "empty"
 
 
-def _reason(run: Run) -> str:
-    message = run.output
+def _reason(run: Run, message: object) -> str:
     told: Mapping[str, Any] = message.response_metadata if isinstance(message, Message) else {}
     generations = run.end.payload.get("generations") if run.end is not None else None
     info = generations[0].info if generations else {}
@@ -85,7 +85,7 @@ def _reason(run: Run) -> str:
         if found:
             return str(found).lower()
     incomplete = told.get("incomplete_details")
-    reason = str(incomplete.get("reason", "")) if isinstance(incomplete, Mapping) else ""
+    reason = str(incomplete.get("reason", "")) if isinstance(incomplete, dict) else ""
     return "length" if reason == "max_output_tokens" else reason
 
 

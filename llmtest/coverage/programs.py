@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 from llmtest.coverage import items
+from llmtest.coverage.arguments import Arguments
 from llmtest.coverage.items import Item, Kind
 
 START: Final = "__start__"
@@ -64,6 +65,10 @@ class Tool:
     interrupts: bool = False
     handles: Mapping[str, str | None] = field(default_factory=dict)
 
+    @cached_property
+    def arguments(self) -> Arguments:
+        return Arguments(self.schema)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -95,10 +100,12 @@ class Component:
     place: str = ""
     unknown: str = ""
 
-    def items(self, program: str) -> Iterator[Item]:
+    def items(self, program: str, *, only: str | None = None) -> Iterator[Item]:
+        """Yield the items of all acts, or of `only` one that is known to have happened."""
         for act, (subject, verb) in self.acts.items():
             name = f"{self.label}.{act}" if act else self.label
-            yield Item(program, self.kind, name, subject, verb, self.place, self.unknown)
+            if only in (None, act):
+                yield Item(program, self.kind, name, subject, verb, self.place, self.unknown if only is None else "")
 
     def item_id(self, program: str, act: str) -> str:
         return f"{program}/{self.kind}/{self.label}.{act}" if act else f"{program}/{self.kind}/{self.label}"
@@ -133,6 +140,8 @@ class Program:
     components: list[Component] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     wraps: list[str] = field(default_factory=list)
+    bound_tools: tuple[str, ...] = ()
+    """The tools that an agent binds to its model in each call."""
     modes: tuple[str, ...] = ()
     """The ways in which it can be called as an entry point."""
 
@@ -146,6 +155,11 @@ class Program:
         for source, target in sorted(self.edges):
             found.setdefault(source, []).append(target)
         return found
+
+    @cached_property
+    def waited_for(self) -> set[str]:
+        """The nodes for which others wait."""
+        return {source for sources, _ in self.waiting for source in sources}
 
     @cached_property
     def silent_ends(self) -> dict[str, set[str]]:
@@ -213,83 +227,20 @@ class Program:
             if node.is_hook:
                 yield Item(self.label, "middleware", node.name, f"hook `{node.name}`", "changed something", node.place)
         for name in self.wraps:
-            why = "LangChain makes no run of a hook that wraps a call"
-            yield Item(self.label, "middleware", name, f"hook `{name}`", "changed something", unknown=why)
+            yield wrapping_hook(
+                self.label, name, "LangChain makes no run of a hook that wraps a call, and no change by it was seen"
+            )
 
 
-# -- tools and their arguments
+def wrapping_hook(program: str, name: str, unknown: str = "") -> Item:
+    """Return the item of a hook around calls. It is unknown until a change by it is seen: not all changes can be."""
+    return Item(program, "middleware", name, f"hook `{name}`", "changed something", unknown=unknown)
 
 
 def tool_items(program: str, tool: Tool) -> Iterator[Item]:
-    """Yield what can happen to a tool, and to each of its arguments at the top level of its schema."""
-    properties = properties_of(tool.schema)
+    """Yield what can happen to a tool, and to each of its arguments."""
     acts = ["called", "answered", "raised"]
-    acts += ["refused"] if properties else []
+    acts += ["refused"] if tool.arguments.properties else []
     acts += ["interrupted"] if tool.interrupts else []
     yield from (items.tool(program, tool.name, act, tool.place) for act in acts)
-    required = tool.schema.get("required") or ()
-    for name, schema in properties.items():
-        if name not in required:
-            yield items.argument(program, tool.name, name, "given", tool.place)
-            yield items.argument(program, tool.name, name, "left out", tool.place)
-        yield from (items.argument(program, tool.name, name, act, tool.place) for act in _values(schema))
-
-
-def properties_of(schema: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    found = schema.get("properties")
-    return {k: v for k, v in found.items() if isinstance(v, Mapping)} if isinstance(found, Mapping) else {}
-
-
-def _values(schema: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the values of an enumeration, and the members of a union."""
-    yield from (f":{kind_of(member)}" for member in union_of(schema))
-    for one in (*_alternatives(schema), schema):
-        values = [*one.get("enum", ()), *([one["const"]] if "const" in one else [])]
-        inner = one.get("items")
-        values += inner.get("enum", ()) if isinstance(inner, Mapping) else ()
-        yield from (f"={value!r}" for value in values)
-
-
-def union_of(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the members of a union; none if it only lets an argument be null."""
-    members = _alternatives(schema)
-    return members if sum(one.get("type") != "null" for one in members) > 1 else ()
-
-
-def _alternatives(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [one for one in schema.get("anyOf") or schema.get("oneOf") or () if isinstance(one, Mapping)]
-
-
-def kind_of(schema: Mapping[str, Any]) -> str:
-    return str(schema.get("title") or schema.get("type") or "value")
-
-
-_PYTHON: Final[Mapping[str, tuple[type, ...]]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-    "null": (type(None),),
-}
-
-
-def acts_of(schema: Mapping[str, Any], value: object) -> Iterator[str]:
-    """Yield the values and members of `schema` that a given value is. Of a union, those whose JSON type it has."""
-    for member in union_of(schema):
-        if is_member(member, value):
-            yield f":{kind_of(member)}"
-    for one in value if isinstance(value, list) else (value,):
-        yield f"={one!r}"
-
-
-def is_member(schema: Mapping[str, Any], value: object) -> bool:
-    """True if a value has the JSON type of `schema`, and of an object all that is required and nothing unknown."""
-    kinds = _PYTHON.get(str(schema.get("type")))
-    if kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-        return False
-    if isinstance(value, Mapping):
-        known, required = properties_of(schema), schema.get("required") or ()
-        return set(required) <= set(value) and (not known or set(value) <= set(known))
-    return "enum" not in schema or value in schema["enum"]
+    yield from (items.argument(program, tool.name, path, act, tool.place) for path, act in tool.arguments.acts)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pprint import pformat
 from typing import Any, Final
 
-from llmtest.coverage.programs import END, Program, Tool, properties_of, union_of
+from llmtest.coverage.arguments import Arguments
+from llmtest.coverage.items import Item
+from llmtest.coverage.programs import END, START, Program, Tool
 from llmtest.coverage.report import Row
 from llmtest.errors import InventError
 
@@ -34,6 +37,8 @@ class Entry:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     has_memory: bool = False
     """True if it has a checkpointer, so that a call needs the id of a conversation."""
+    is_part: bool = False
+    """True for a graph that the program calls: whether a call of the program comes to it is not known."""
 
 
 @dataclass
@@ -44,6 +49,8 @@ class _Draft:
     questions: list[str] = field(default_factory=list)
     mode: str = "invoke"
     resume: str = ""
+    may_fail: bool = False
+    """True if the program fails there, unless it handles that."""
 
 
 def suggest(rows: Iterable[Row], programs: Mapping[str, Program], entries: Mapping[str, Entry]) -> str:
@@ -59,7 +66,8 @@ def suggest(rows: Iterable[Row], programs: Mapping[str, Program], entries: Mappi
     words = [word for word in ("call", "fail", "reply", "say", "structured") if re.search(rf"\b{word}\(", body)]
     model = ["ScriptedChatModel"] if "ScriptedChatModel(" in body else []
     head = ['"""What no test has seen yet. Written by `llmtest cov suggest`: answer each TODO, and delete it."""', ""]
-    head += ["import asyncio", ""] if "asyncio." in body else []
+    imports = [f"import {name}" for name in ("asyncio", "contextlib") if f"{name}." in body]
+    head += [*imports, ""] if imports else []
     head += ["import pytest"] if "pytest." in body else []
     head += ["from langgraph.types import Command"] if "Command(" in body else []
     head += [""] if head[-1] != "" else []
@@ -70,6 +78,8 @@ def suggest(rows: Iterable[Row], programs: Mapping[str, Program], entries: Mappi
 
 def _test(row: Row, program: Program | None, entry: Entry | None, names: dict[str, int]) -> str:
     draft = _closed(_draft(row, program), program)
+    if entry is not None and entry.is_part and not draft.questions:
+        draft.questions.append(f"which input leads to the graph `{row.item.program}`?")
     name = _name(f"{row.item.program} {row.item.name}", names)
     uses_fixture = bool(draft.steps) and not (entry is not None and entry.parameter)
     lines = [f"def {name}({'scripted_providers' if uses_fixture else ''}):", f'    """{_quoted(row.item.sentence)}."""']
@@ -83,8 +93,19 @@ def _test(row: Row, program: Program | None, entry: Entry | None, names: dict[st
     model = f"{entry.parameter}=ScriptedChatModel({steps})" if entry is not None and entry.parameter else ""
     made = f"{entry.name}({model})" if entry is not None and entry.is_factory else entry.name if entry is not None else "..."
     given = textwrap.indent(f"given = {_input(entry)}", "    ")
-    lines += [f"    program = {made}", given, *_calls(draft, has_memory=entry is not None and entry.has_memory)]
+    calls = _calls(draft, has_memory=entry is not None and entry.has_memory)
+    lines += [f"    program = {made}", given, *(_guarded(calls) if draft.may_fail else calls)]
     return "\n".join(lines)
+
+
+def _guarded(calls: Sequence[str]) -> list[str]:
+    """Return the calls of a program that may fail. What it does then is for its author to say."""
+    *before, call = calls
+    return [
+        *before,
+        "    with contextlib.suppress(Exception):  # expect here what the program does when its model fails",
+        f"    {call}",
+    ]
 
 
 def _quoted(text: str) -> str:
@@ -125,10 +146,11 @@ _FORMS: Final = {
 
 def _input(entry: Entry | None) -> str:
     schema = entry.inputs if entry is not None else {}
-    properties = properties_of(schema)
+    properties = Arguments(schema).properties
     if not properties or "messages" in properties:
         return _NO_INPUT
-    return pformat(_arguments(schema, "input"), width=100, sort_dicts=False)
+    plain = {name: _plain(one) for name, one in properties.items()}
+    return pformat(plain, width=100, sort_dicts=False)
 
 
 # -- what leads to an item
@@ -138,7 +160,35 @@ def _draft(row: Row, program: Program | None) -> _Draft:
     item = row.item
     make = _DRAFTS.get(item.kind)
     subject, _, act = item.name.rpartition(".")
-    return make(subject, act, program) if make is not None else _Draft(questions=[f"what leads to this: {item.sentence}?"])
+    draft = make(subject, act, program) if make is not None else _Draft(questions=[f"what leads to this: {item.sentence}?"])
+    if program is not None and draft.steps and not draft.questions:
+        draft.questions += _way_to_model(item, program)
+    return draft
+
+
+def _way_to_model(item: Item, program: Program) -> Iterator[str]:
+    """Yield a question if what the program does with its input decides whether it asks the model that is scripted."""
+    if item.kind not in ("tools", "arguments", "models", "answers", "interrupts", "modes"):
+        return
+    sites = {model.site for model in program.models if model.has_tools or item.kind == "models"}
+    if item.kind == "models" and program.nodes:
+        sites = {item.name.rpartition(".")[0]}
+    lost = [site for site in sites if site in program.nodes and site not in _always_run(program)]
+    branches = [component.label for component in program.components if component.kind == "branches"]
+    if sites and len(lost) == len(sites) and item.kind != "modes":
+        yield f"which input leads to the node `{min(lost)}`?"
+    elif branches:
+        yield f"which input leads to the model, behind the branch `{branches[0]}`?"
+
+
+def _always_run(program: Program) -> set[str]:
+    """Return the nodes to which edges without a condition lead, from the start on."""
+    found, left = {START}, [START]
+    while left:
+        new = set(program.targets.get(left.pop(), ())) - found - {END}
+        found |= new
+        left += new
+    return found
 
 
 def _closed(draft: _Draft, program: Program | None) -> _Draft:
@@ -172,32 +222,21 @@ def _tool(name: str, act: str, program: Program | None) -> _Draft:
 
 
 def _refused(name: str, tool: Tool | None, given: dict[str, Any]) -> _Draft:
-    wrong = next(iter(properties_of(tool.schema)), "") if tool is not None else ""
+    wrong = next(iter(tool.arguments.properties), "") if tool is not None else ""
     bad = {**given, wrong: {"not": "valid"}} if wrong else {}
     return _Draft([f"{_call(name, bad)}.unchecked()", 'say("Done.")'])
 
 
 def _argument(subject: str, act: str, program: Program | None) -> _Draft:
-    # The name of an argument's item is TOOL.ARGUMENT.ACT, and a value may hold a dot.
-    head, _, value = subject.partition(".=")
-    name, _, argument = head.rpartition(".")
-    act = f"={value}.{act}" if value else act
-    tool = program.tools.get(name) if program is not None else None
-    if tool is None:
-        return _Draft(questions=[f"which call of `{name}` has `{argument}` {act.replace('_', ' ')}?"])
-    given, schema = _arguments(tool.schema, name), properties_of(tool.schema).get(argument, {})
-    if act == "left_out":
-        given.pop(argument, None)
-        return _Draft([_call(name, given), 'say("Done.")'])
-    step = _call(name, given | {argument: "VALUE"}).replace("'VALUE'", _argument_text(act, schema, argument))
-    return _Draft([step, 'say("Done.")'])
-
-
-def _argument_text(act: str, schema: Mapping[str, Any], argument: str) -> str:
-    if act.startswith("="):
-        return f"[{act[1:]}]" if schema.get("type") == "array" else act[1:]
-    member = next((one for one in union_of(schema) if act == f":{one.get('title') or one.get('type')}"), schema)
-    return repr(_value(member, argument))
+    # The name of an argument's item is TOOL.PATH.ACT, and a path, a value and the name of a tool may have dots.
+    found = f"{subject}.{act}"
+    for name, tool in program.tools.items() if program is not None else ():
+        wanted = next((one for one in tool.arguments.acts if found == f"{name}.{one[0]}.{one[1]}"), None)
+        given = _arguments(tool.schema, name)
+        values = tool.arguments.example(wanted, given, partial(_value, key=found)) if wanted is not None else None
+        if values is not None:
+            return _Draft([_call(name, values), 'say("Done.")'])
+    return _Draft(questions=[f"which call of a tool leads to `{found}`?"])
 
 
 def _outcome(site: str, act: str, program: Program | None) -> _Draft:
@@ -213,10 +252,10 @@ def _outcome(site: str, act: str, program: Program | None) -> _Draft:
         "refusal": ['say("I cannot help with that.", refusal=True)'],
         "error": ["fail(500)"],
     }[act]
-    questions = ["what does the program do when its model fails? Expect that here"] if act == "error" else []
+    questions = []
     if tool is None and "call" in act:
         questions.append(f"which tool does the model of `{site}` call?")
-    return _Draft(steps, questions)
+    return _Draft(steps, questions, may_fail=act == "error")
 
 
 def _answer(name: str, act: str, program: Program | None) -> _Draft:
@@ -227,19 +266,42 @@ def _answer(name: str, act: str, program: Program | None) -> _Draft:
 def _edge(subject: str, act: str, program: Program | None) -> _Draft:
     source, _, target = f"{subject}.{act}".removeprefix(".").partition("->")
     branches = program.branches.get(source, ()) if program is not None else ()
+    if program is not None and source in _always_run(program) and target in program.targets.get(source, ()):
+        return _answered(program)
     if any(branch.run_name is None for branch in branches) and program is not None and program.tools:
-        # An agent of LangChain: its model decides where it goes.
-        tool = next(iter(program.tools.values()))
-        return _Draft(
-            ['say("Done.")'] if target == END else [_call(tool.name, _arguments(tool.schema, tool.name)), 'say("Done.")']
-        )
+        found = _edge_of_agent(source, target, program)
+        if found is not None:
+            return found
     names = ", ".join(f"`{branch.name}`" for branch in branches)
     question = f"which input or answer makes {names} return `{target}`?" if names else f"how does the graph come to `{source}`?"
     return _Draft(questions=[question])
 
 
+def _edge_of_agent(source: str, target: str, program: Program) -> _Draft | None:
+    """Return how a model of an agent leads from node to node: by a call, by none, or by a call that a person rejects."""
+    if target == END:
+        return _Draft(['say("Done.")']) if source != "tools" else None
+    decided = {decision.tool: decision.kinds for decision in program.decisions}
+    if "tools" in (source, target):
+        free = [tool for name, tool in program.tools.items() if name not in decided] or list(program.tools.values())
+        return _Draft([_call(free[0].name, _arguments(free[0].schema, free[0].name)), 'say("Done.")'])
+    rejected = next((name for name, kinds in decided.items() if "reject" in kinds and name in program.tools), None)
+    return _interrupt(rejected, "reject", program) if rejected is not None else None
+
+
+def _answered(program: Program) -> _Draft:
+    """Return a call of a program in which nothing but its end is asked of its models."""
+    return _Draft(['say("Hello.")'] if program.models else [])
+
+
 def _node(subject: str, act: str, program: Program | None) -> _Draft:
-    return _Draft(questions=[f"which input leads to the node `{f'{subject}.{act}'.removeprefix('.')}`?"])
+    name = f"{subject}.{act}".removeprefix(".")
+    if program is not None and name in _always_run(program):
+        return _answered(program)
+    found = None
+    if program is not None and program.tools and any(name in targets for targets in program.silent_ends.values()):
+        found = _edge_of_agent("", name, program)
+    return found if found is not None else _Draft(questions=[f"which input leads to the node `{name}`?"])
 
 
 def _interrupt(subject: str, act: str, program: Program | None) -> _Draft:
@@ -287,7 +349,7 @@ def _arguments(schema: Mapping[str, Any], key: str) -> dict[str, Any]:
         return values.arguments(key, schema, key)
     except (InventError, ImportError):
         required: Sequence[str] = schema.get("required") or ()
-        return {name: _plain(properties_of(schema).get(name, {})) for name in required}
+        return {name: _plain(Arguments(schema).properties.get(name, {})) for name in required}
 
 
 def _value(schema: Mapping[str, Any], key: str) -> object:

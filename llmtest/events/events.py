@@ -174,8 +174,10 @@ class Run:
         """The input of the run: the messages of a chat model, the prompt of a text model, a tool's arguments, a
         chain's inputs, a retriever's query. LangChain reports the true input of a streamed chain only when it ends."""
         payload = self.start.payload
-        if self.kind == "chain" and self.end is not None and "inputs" in self.end.payload:
-            return self.end.payload["inputs"]
+        if self.kind == "chain":
+            end = self.end
+            if end is not None and "inputs" in end.payload:
+                return end.payload["inputs"]
         value = payload.get(INPUT_OF[self.kind])
         if self.kind == "tool" and value is None:
             return payload.get("input_str")
@@ -190,7 +192,8 @@ class Run:
     @property
     def output(self) -> Any:
         """The output of the run: a `Message` of a chat model, the text of a text model; None if it did not end."""
-        payload = self.end.payload if self.end is not None else EMPTY
+        end = self.end
+        payload = end.payload if end is not None else EMPTY
         output = payload.get(OUTPUT_OF[self.kind])
         if self.kind not in MODELS:
             return output

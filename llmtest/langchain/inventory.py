@@ -61,6 +61,14 @@ def is_program(item: object) -> bool:
     return is_graph(item) or (isinstance(item, Runnable) and not isinstance(item, parts) and not _is_internal(item))
 
 
+def has_items(item: object) -> bool:
+    """True for what can do something in a program that the lists of that program need not have.
+
+    The tools of a model that runs are in its call, and what LangGraph runs by itself is in the graph.
+    """
+    return isinstance(item, Runnable) and not (is_graph(item) or _is_internal(item) or isinstance(item, BaseLanguageModel))
+
+
 def _is_internal(item: object) -> bool:
     return type(item).__module__.startswith(("langgraph.", "langchain_core.output_parsers"))
 
@@ -91,6 +99,11 @@ class Reader:
                 yield self.program(here)
                 left += subgraphs(here)
 
+    def parts(self, item: object) -> Sequence[Program]:
+        """Return the programs of the graphs that `item` calls."""
+        found: Sequence[Program] = self._once(item, ("parts",), lambda: tuple(self.inside(item))[1:])
+        return found
+
     def component(self, item: object) -> Component | None:
         """Return what a run of `item` says about a part of a chain; None if it is no such part."""
         found: Component | None = self._once(item, ("component",), partial(component_of, item))
@@ -114,9 +127,6 @@ def _read_program(item: object, name: str) -> Program:
 
 
 def _items_of(item: object, label: str, site: str) -> Sequence[Item]:
-    # The tools of a model that runs are in its call, and what LangGraph runs by itself is in the graph.
-    if is_graph(item) or _is_internal(item) or isinstance(item, BaseLanguageModel):
-        return ()
     program = Program(label)
     _Walk(program).item(item, site)
     return tuple(program.items())
@@ -244,8 +254,10 @@ class _Walk:
             given = getattr(cells.get("initial_response_format"), "schema_spec", None)  # of a provider's own strategy
             names = [*dict(answers), *([given.name] if given is not None else [])]
             self._program.answers.update({str(name): "" for name in names})
-            if "default_tools" in cells and isinstance(cells.get("model"), Runnable):
+            # Where LangChain keeps it otherwise, the model is known when it runs.
+            if "default_tools" in cells and isinstance(cells.get("model"), Runnable):  # pragma: no branch
                 self._model(site, has_text=not answers, has_tools=bool(cells["default_tools"]))
+                self._program.bound_tools = tuple(one.name for one in cells["default_tools"] if isinstance(one, BaseTool))
                 if not isinstance(cells["model"], BaseLanguageModel):
                     self.item(cells["model"], site)
             self._wraps(function)
@@ -276,7 +288,7 @@ class _Walk:
             self._parts(item, site, depth)
         elif type(item).__name__ == "_TaskFunction":
             self._task(item)
-        elif isinstance(item, FunctionType | MethodType):
+        else:
             self.function(item, site, depth)
 
     def _parts(self, item: Any, site: str, depth: int) -> None:
@@ -392,7 +404,7 @@ def component_of(item: object) -> Component | None:
         return Component("branches", label, acts | {"default": (f"the default branch after `{label}`", "taken")})
     if isinstance(item, RouterRunnable):
         acts = {key: (f"route `{key}`", "taken") for key in item.runnables}
-        return Component("branches", "router", acts, unknown="LangChain makes no run of a router")
+        return Component("branches", "router", acts, unknown="LangChain makes no run of a router, and none was seen to take it")
     if isinstance(item, BaseRetriever):
         name = str(item.get_name())
         subject = f"retriever `{name}`"

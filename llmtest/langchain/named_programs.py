@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, get_type_hints
 
-from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import Runnable
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -17,6 +16,7 @@ from pydantic.errors import PydanticUserError
 from llmtest.coverage.programs import Program
 from llmtest.coverage.suggest import Entry
 from llmtest.errors import CoverageError
+from llmtest.langchain.chat_model import ScriptedChatModel
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.used_objects import is_graph
 
@@ -63,10 +63,10 @@ def named_object(line: str) -> object:
 
 
 def _stand_ins(factory: Callable[..., object]) -> dict[str, object]:
-    """Return what a factory must be given: a model, if it asks for one."""
+    """Return what a factory must be given: a model, if it asks for one. It takes tools and schemas, and has no answer."""
     parameters = inspect.signature(factory).parameters
     wanted = [name for name, one in parameters.items() if name in _MODEL_PARAMETERS and one.default is inspect.Parameter.empty]
-    return dict.fromkeys(wanted, FakeListChatModel(responses=["never asked"]))
+    return dict.fromkeys(wanted, ScriptedChatModel()) if wanted else {}
 
 
 _MODEL_PARAMETERS: Final = frozenset(("model", "llm", "chat_model"))
@@ -94,7 +94,13 @@ def entries_of(lines: Iterable[str]) -> tuple[dict[str, Program], dict[str, Entr
         parameter = next((name for name in parameters if name in _MODEL_PARAMETERS), "")
         for program in found:
             entries[program.label] = Entry(
-                module, path.partition(".")[0], is_factory, parameter, _inputs(item), bool(getattr(item, "checkpointer", None))
+                module,
+                path.partition(".")[0],
+                is_factory,
+                parameter,
+                _inputs(item),
+                has_memory=bool(getattr(item, "checkpointer", None)),
+                is_part=program is not found[0],
             )
     return programs, entries
 

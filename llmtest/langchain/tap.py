@@ -92,8 +92,9 @@ Held = Callable[[], dict[str, object]]
 
 MODEL_STARTS: Final = frozenset(START_OF[kind] for kind in MODELS)
 
-meet: Callable[[UUID, bool], None] | None = None
-"""Called with the id of each recorded run that starts, on its stack, and whether it has no parent. Coverage sets it."""
+meet: Callable[[UUID, str, bool], None] | None = None
+"""Called with the id of each recorded run that starts, on its stack, its callback, and whether it has no parent. Coverage sets
+it."""
 
 
 # -- the handler
@@ -137,7 +138,7 @@ class Tap(BaseCallbackHandler):
                 member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
             return
         if meet is not None:
-            meet(run_id, parent is None)
+            meet(run_id, kind, parent is None)
         metadata = about.get("metadata")
         payload = take()
         edits.note_start(run_id, payload)

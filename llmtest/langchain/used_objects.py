@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.utils import get_function_nonlocals
 
 from llmtest.core.source import code, definition_line, is_installed, shown_path
 
@@ -80,10 +81,7 @@ def used_by(function: Any) -> list[object]:
     """Return what a function takes from its closure and its globals, and of a method the fields of its object."""
     own = list(vars(function.__self__).values()) if _has_fields(function) else []
     plain = function.__func__ if isinstance(function, MethodType) else function
-    try:
-        found = get_function_nonlocals(plain) if isinstance(plain, FunctionType) else []
-    except (SyntaxError, TypeError, OSError):  # its source cannot be read
-        found = []
+    found = list(_named_in(plain.__code__, plain.__globals__, _cells(plain))) if isinstance(plain, FunctionType) else []
     parts = [part for value in (*own, *found) for part in (value if isinstance(value, list | tuple) else [value])]
     parts += [part for value in (*own, *found) if isinstance(value, dict) for part in value.values()]
     parts = [
@@ -93,6 +91,43 @@ def used_by(function: Any) -> list[object]:
     return [
         part for part in parts if isinstance(part, Runnable | FunctionType | MethodType) or type(part).__name__ == "_TaskFunction"
     ]
+
+
+def _named_in(code: CodeType, known: Mapping[str, object], cells: Mapping[str, object]) -> Iterator[object]:
+    """Yield what the code of a function names: `deps`, and for `deps.model` also that.
+
+    It is read from the instructions, which are there without a source, and in which no name is hidden by what is around it. No
+    attribute is computed.
+    """
+    value: object = None
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_CLASSDEREF"):
+            value = (known if step.opname == "LOAD_GLOBAL" else cells).get(step.argval)
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and value is not None:
+            value = _attribute(value, step.argval)
+        elif step.opname not in ("CACHE", "PUSH_NULL", "PRECALL"):
+            value = None
+        if value is not None:
+            yield value
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _named_in(inner, known, cells)
+
+
+def _attribute(item: object, name: str) -> object:
+    """Return an attribute as it is kept; a method is bound to its object."""
+    found: object = inspect.getattr_static(item, name, None)
+    is_method = isinstance(found, FunctionType) and found is inspect.getattr_static(type(item), name, None)
+    return MethodType(found, item) if is_method and callable(found) else found
+
+
+def _cells(function: FunctionType) -> dict[str, object]:
+    """Return the variables in the closure of a function, as far as they are assigned."""
+    found: dict[str, object] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):
+            found[name] = cell.cell_contents
+    return found
 
 
 def _has_fields(function: object) -> bool:
@@ -116,11 +151,7 @@ def cells_of(function: Any, seen: set[int] | None = None) -> Iterator[tuple[str,
     if id(plain) in seen or not isinstance(plain, FunctionType):
         return
     seen.add(id(plain))
-    for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
-        try:
-            value = cell.cell_contents
-        except ValueError:  # not yet assigned
-            continue
+    for name, value in _cells(plain).items():
         yield name, value
         yield from cells_of(value, seen)
 
@@ -147,8 +178,5 @@ def middleware_in(function: Any, seen: set[int] | None = None) -> Iterator[tuple
     if wrapped is not None:
         yield from middleware_in(wrapped, seen)
     if isinstance(function, FunctionType):
-        for cell in function.__closure__ or ():
-            try:
-                yield from middleware_in(cell.cell_contents, seen)
-            except ValueError:
-                continue
+        for part in _cells(function).values():
+            yield from middleware_in(part, seen)

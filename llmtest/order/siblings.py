@@ -223,8 +223,11 @@ def structural_position(
 
 def step_of_node(run: Run) -> int | None:
     """Return the step in which a node of a graph ran; None for other runs, also for what runs within a node."""
-    found = next(filter(None, map(_STEP.fullmatch, run.tags)), None)
-    return int(found[1]) if found is not None and run.kind == "chain" else None
+    for tag in run.tags if run.kind == "chain" else ():
+        found = _STEP.fullmatch(tag)
+        if found is not None:
+            return int(found[1])
+    return None
 
 
 def is_node(run: Run) -> bool:

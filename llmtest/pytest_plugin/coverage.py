@@ -8,6 +8,7 @@ takes nothing with it. The report is made of all files where the session ends.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from llmtest.coverage import data, formats
 from llmtest.coverage.data import Writer
 from llmtest.coverage.hits import Hits
 from llmtest.coverage.items import Inventory
+from llmtest.coverage.page import view
 from llmtest.coverage.report import Exclude, Report, parse_excludes, parse_limits
 from llmtest.errors import CoverageError
 from llmtest.langchain.inventory import Reader
@@ -28,6 +30,7 @@ from llmtest.langchain.named_programs import loaded_object, named_object
 from llmtest.langchain.watch import Watch
 from llmtest.pytest_plugin.arguments import coverage_folder
 from llmtest.trees.pending import write_text
+from llmtest.viewer.page import CoverageView
 
 
 def open_coverage(config: pytest.Config, *, has_tests: bool) -> None:
@@ -144,12 +147,23 @@ class CoverageReport:
         self._excludes = excludes
         self._lines: list[tuple[str, str]] = []
 
+    @cached_property
+    def _report(self) -> Report:
+        return Report(data.load([self._folder]), self._excludes)
+
+    def view(self) -> CoverageView | None:
+        """Return what the page of the session shows, where the session ends; None if that is nothing, or cannot be read."""
+        try:
+            return view(self._report) if self._report.rows else None
+        except (CoverageError, OSError):  # the report says it
+            return None
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
             return
         try:
-            report = Report(data.load([self._folder]), self._excludes)
+            report = self._report
             self._lines = [line for kind, path in self._reports for line in self._told(report, kind, path)]
             broken = report.data.problems or report.broken_limits(self._limits)
         except (CoverageError, OSError) as error:  # the tests have run: their results must not be lost with it

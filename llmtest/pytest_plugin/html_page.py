@@ -27,7 +27,7 @@ from llmtest.recording.recording import Recording
 from llmtest.reports.joining import PAGE
 from llmtest.trees.pending import write_text
 from llmtest.viewer.cases import Case, Detail, FailureText, Status, detail
-from llmtest.viewer.page import write_page
+from llmtest.viewer.page import CoverageView, write_page
 
 _failures: Final = pytest.StashKey[list[FailureText]]()
 _ORDER: Final[tuple[Status, ...]] = ("error", "failed", "xpassed", "xfailed", "skipped", "passed")
@@ -130,7 +130,7 @@ class HtmlPage:
         shown = self._path.relative_to(Path.cwd()) if self._path.is_relative_to(Path.cwd()) else self._path
         report = report_folder(session.config)
         try:
-            size = write_page(self._path, cases, title=f"{session.config.rootpath.name} · llmtest")
+            size = write_page(self._path, cases, title=f"{session.config.rootpath.name} · llmtest", coverage=_coverage(session))
             if report is not None and self._path != report / PAGE:
                 write_text(report / PAGE, self._path.read_text("utf-8", "surrogatepass"))
         except OSError as error:  # the tests have run: their results must not be lost with it
@@ -152,6 +152,11 @@ class HtmlPage:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._told:
             terminalreporter.write_line(self._told)
+
+
+def _coverage(session: pytest.Session) -> CoverageView | None:
+    found = session.config.pluginmanager.get_plugin("llmtest-coverage-report")
+    return found.view() if found is not None else None
 
 
 def _distinct(recordings: Sequence[Recording]) -> Iterator[Recording]:

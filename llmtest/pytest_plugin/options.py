@@ -388,7 +388,8 @@ def _open_coverage(config: pytest.Config) -> None:
     context = _mode(config, "llmtest_cov_context", CONTEXTS)
     from llmtest.pytest_plugin.coverage import open_coverage
 
-    open_coverage(config, has_tests=context == "test")
+    # The page of the session shows the tests behind each mark.
+    open_coverage(config, has_tests=context == "test" or page_file(config) is not None)
 
 
 def _open_schedules(config: pytest.Config) -> None:

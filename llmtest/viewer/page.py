@@ -12,6 +12,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -31,32 +32,51 @@ _BREAK: Final = re.compile(r"(?<=[{(,;])\n")
 _SLOT: Final = re.compile(r"\{\{(\w+)\}\}")
 
 
-def write_page(path: Path, cases: Iterable[Case], *, title: str = "llmtest") -> int:
+@dataclass(frozen=True, slots=True)
+class CoverageView:
+    """What the page shows of the behaviour coverage of a session, as HTML without a script.
+
+    `label` is that of its button, and `style` is for what is in it only.
+    """
+
+    label: str
+    style: str
+    body: str
+
+
+def write_page(path: Path, cases: Iterable[Case], *, title: str = "llmtest", coverage: CoverageView | None = None) -> int:
     """Write a page of cases to `path`, in one step; return its size in bytes.
 
     Raises:
         OSError: the file cannot be written.
     """
-    text = page(cases, title=title)
+    text = page(cases, title=title, coverage=coverage)
     write_text(path, text)
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def page(cases: Iterable[Case], *, title: str = "llmtest") -> str:
+def page(cases: Iterable[Case], *, title: str = "llmtest", coverage: CoverageView | None = None) -> str:
     """Return a page of cases as HTML."""
     shown = list(cases)
-    style, script = (_dense(_file(name)) for name in ("page.css", "page.js"))
+    style, script, more = (_dense(_file(name)) for name in ("page.css", "page.js", "coverage.js"))
+    style += _dense(coverage.style) if coverage is not None else ""
     slots = {
-        "policy": _policy(style, script),
+        "policy": _policy(style, *([script] if coverage is None else [more, script])),
         "title": html.escape(publish(title)),
         "style": style,
         "script": script,
         "index": _index(shown),
         "cases": "\n".join(_data(shown)),
         "trees": "\n".join(_trees(shown)),
+        "coverage": _coverage(coverage, more) if coverage is not None else "",
     }
     # In one pass: what the program under test wrote may look like a slot.
     return _SLOT.sub(lambda slot: slots[slot[1]], _file("page.html"))
+
+
+def _coverage(view: CoverageView, script: str) -> str:
+    about = f'aria-label="Behaviour coverage" data-label="{html.escape(publish(view.label))}" tabindex="0" hidden'
+    return f'<main id="coverage" {about}>{view.body}</main>\n<script>{script}</script>'
 
 
 def _file(name: str) -> str:
@@ -70,11 +90,11 @@ def _dense(code: str) -> str:
     return _BREAK.sub("", "\n".join(filter(None, lines)))
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, *scripts: str) -> str:
     """Return the policy of the page. Trusted types make the browser refuse any text as markup, whatever the script does."""
     rules = (
         "default-src 'none'",
-        f"script-src '{_hash(script)}'",
+        " ".join(["script-src", *(f"'{_hash(script)}'" for script in scripts)]),
         f"style-src '{_hash(style)}'",
         "base-uri 'none'",
         "form-action 'none'",

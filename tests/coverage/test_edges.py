@@ -49,8 +49,8 @@ def test_two_branches_without_a_run_that_can_lead_to_one_node_are_ambiguous() ->
     found = covered(made)
 
     assert found.hits("edges") == {"__start__->a", "__start__->b"}
-    assert found.ambiguous("edges") == {"a->c", "b->c"}
-    assert found.missed("edges") == {"a->__end__", "b->d", "b->__end__"}
+    assert found.ambiguous("edges") == {"a->c", "b->c", "a->__end__", "b->__end__"}
+    assert found.missed("edges") == {"b->d"}
 
 
 def test_what_another_edge_explains_is_ambiguous_for_a_branch_without_a_run() -> None:
@@ -292,3 +292,33 @@ def test_a_runnable_in_a_node_that_is_called_as_its_branch_is_no_branch() -> Non
 
     assert covered(made).hits("edges") == {"__start__->work", "work->__end__"}
     assert covered(made).missed("edges") == {"work->work"}
+
+
+@pytest.mark.parametrize(("goto", "edges"), [(None, {"a->__end__"}), ("b", {"a->b"})])
+def test_a_node_that_may_end_with_a_command_and_gives_none_has_ended(goto: str | None, edges: set[str]) -> None:
+    made = StateGraph(State)
+    made.add_node("a", lambda state: Command(goto=goto) if goto else {}, destinations=("b", END))
+    made.add_node("b", nothing)
+    made.add_edge(START, "a")
+
+    assert covered(made).hits("edges") == {"__start__->a", *edges}
+
+
+def test_an_end_beside_a_node_that_another_branch_may_have_led_to_is_ambiguous() -> None:
+    made = graph("a", "b", "c")
+    made.add_edge(START, "a")
+    made.add_edge(START, "b")
+    made.add_conditional_edges("a", silent("c"), ["c"])
+    made.add_conditional_edges("b", silent(END), ["c", END])
+
+    assert covered(made).ambiguous("edges") == {"a->c", "b->c", "b->__end__"}
+
+
+def test_only_the_edges_that_a_step_waited_for_are_taken() -> None:
+    made = graph("a", "b", "c", "never", "d", "e")
+    for name in "abc":
+        made.add_edge(START, name)
+    made.add_edge(["a", "b"], "d")
+    made.add_edge(["c", "never"], "e")
+
+    assert covered(made).hits("edges") == {"__start__->a", "__start__->b", "__start__->c", "a->d", "b->d"}

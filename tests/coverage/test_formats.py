@@ -142,3 +142,12 @@ def test_a_file_that_broke_off_is_told_also_without_a_program(tmp_path: Path) ->
     lines = [line for line, _ in terminal(Report(load([tmp_path])), with_missing=False)]
 
     assert lines[1:] == [f"note: {tmp_path / 'main.jsonl'}: its last line is not whole; the test that ran then is not counted"]
+
+
+def test_markdown_says_nothing_more_of_a_program_without_a_gap(written: Callable[..., CoverageData]) -> None:
+    things = [items.node("whole", "a"), items.node("torn", "b")]
+
+    text = markdown(Report(written(("t", ["whole/nodes/a"], []), things=things)))
+
+    assert "## torn\n\n- node `b` never ran" in text
+    assert "## whole" not in text

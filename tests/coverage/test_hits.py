@@ -20,7 +20,11 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
-from llmtest import ScriptedChatModel, call, fail, structured
+from llmtest import ScriptedChatModel, call, fail, record, structured
+from llmtest.coverage.hits import Hits
+from llmtest.coverage.items import Inventory
+from llmtest.langchain.inventory import Reader
+from llmtest.langchain.met_objects import Meeting, MetObjects
 from tests.support.covering import Covered
 
 
@@ -306,3 +310,39 @@ def test_a_decision_that_is_refused_is_none(kind: str, hit: set[str]) -> None:
             one.invoke(Command(resume={"decisions": [{"type": kind}]}), THREAD)
 
     assert {item_id for item_id in Covered(work).all_hits if "/interrupts/" in item_id} == hit
+
+
+def test_a_graph_that_refuses_its_input_has_run_no_node() -> None:
+    made = StateGraph(State)
+    made.add_node("a", lambda state: {})
+    made.add_edge(START, "a")
+    graph = made.compile(name="g")
+
+    def work() -> None:
+        with suppress(Exception):
+            graph.invoke("no state")
+
+    found = Covered(work, program="g")
+
+    assert (found.hits("nodes"), found.hits("edges"), found.hits("modes")) == (set(), set(), {"invoke"})
+
+
+def test_a_run_that_a_program_makes_by_hand_may_be_any_call() -> None:
+    class Own(RunnableLambda[Any, Any]):
+        def run(self) -> None:
+            CallbackManager.configure().on_chain_start({"name": "own"}, {}).on_chain_end({})
+
+    found = Covered(lambda: Own(str).run(), program="own")
+
+    assert (found.hits("modes"), found.ambiguous("modes")) == (set(), {"abatch"})
+
+
+def test_a_model_that_is_named_has_its_outcomes() -> None:
+    model, met, inventory = ScriptedChatModel("Hello.", model_name="clerk"), MetObjects(), Inventory()
+    with met.listening(), record() as recording:
+        model.invoke("hi")
+
+    hits = Hits(Meeting(met, Reader(), [model]), inventory)
+    hits.add(recording.roots)
+
+    assert hits.hits == {"clerk/models/model.text", "clerk/modes/invoke"}

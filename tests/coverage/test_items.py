@@ -12,7 +12,7 @@ from llmtest.coverage.items import Inventory, Item
         (items.node("a", "n"), "a/nodes/n", "node `n` never ran", "node `n` ran"),
         (items.edge("a", "n", "__end__"), "a/edges/n->__end__", "edge `n → __end__` never taken", "edge `n → __end__` taken"),
         (items.tool("a", "t", "refused"), "a/tools/t.refused", "`t` never refused by its schema", "`t` refused by its schema"),
-        (items.argument("a", "t", "x", "left out"), "a/arguments/t.x.left_out", "`t.x` never left out", "`t.x` left out"),
+        (items.argument("a", "t", "x", "left_out"), "a/arguments/t.x.left_out", "`t.x` never left out", "`t.x` left out"),
         (items.argument("a", "t", "x", "='b'"), "a/arguments/t.x.='b'", "`t.x` never given as 'b'", "`t.x` given as 'b'"),
         (items.argument("a", "t", "x", ":null"), "a/arguments/t.x.:null", "`t.x` never given as null", "`t.x` given as null"),
         (items.outcome("a", "n", "error"), "a/models/n.error", "the model of `n` never failed", "the model of `n` failed"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -7,10 +8,14 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import ToolException, tool
+from langgraph.errors import GraphInterrupt
 
 from llmtest import ScriptedChatModel, call, fail, record, reply, say
 from llmtest.coverage.outcomes import (
+    component_acts,
     decisions,
     interrupts,
     is_answered,
@@ -20,6 +25,7 @@ from llmtest.coverage.outcomes import (
     structured_types,
     tool_acts,
 )
+from llmtest.coverage.programs import Component
 from llmtest.events.events import Run
 from llmtest.events.words import FrozenDict, FrozenList, Structured
 from llmtest.langchain.inventory import tool_of
@@ -180,3 +186,37 @@ def test_what_a_person_is_asked_and_decides() -> None:
 
 def test_a_run_without_an_interrupt_asks_nothing() -> None:
     assert list(interrupts(run_of(lambda: ScriptedChatModel("x").invoke("hi")))) == []
+
+
+def test_what_is_abandoned_has_no_outcome() -> None:
+    @tool
+    async def wait() -> str:
+        """Wait."""
+        raise asyncio.CancelledError
+
+    def cancel() -> None:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(wait.ainvoke({}))
+
+    def leave() -> None:
+        stream = ScriptedChatModel(say(tokens=["a", "b"])).stream("hi")
+        next(stream)
+        stream.close()
+
+    prompt = ChatPromptTemplate.from_template("{gone}")
+    component = Component("prompts", "p", {"": ("prompt", "formatted")})
+
+    assert tool_acts(run_of(cancel), "wait") == []
+    assert list(outcomes(run_of(leave), 0, False)) == []
+    assert list(component_acts(component, run_of(lambda: prompt.invoke({})), [])) == []
+
+
+def test_an_interrupt_that_carries_no_question_asks_nothing() -> None:
+    def node(state: Any) -> Any:
+        raise GraphInterrupt("no interrupt")
+
+    def work() -> None:
+        with suppress(Exception):
+            RunnableLambda(node).invoke("x")
+
+    assert list(interrupts(run_of(work))) == []

@@ -1,80 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
-from llmtest.coverage.programs import Branch, Component, Decision, Model, Node, Program, Tool, acts_of, is_member, tool_items
-
-UNION = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
-OBJECTS = {
-    "anyOf": [
-        {"title": "Card", "type": "object", "properties": {"number": {}}, "required": ["number"]},
-        {"title": "Cash", "type": "object", "properties": {}, "required": []},
-    ]
-}
+from llmtest.coverage.programs import Branch, Component, Decision, Model, Node, Program, Tool, tool_items
 
 
 def names(tool: Tool) -> list[str]:
     return [item.name for item in tool_items("a", tool)]
 
 
-@pytest.mark.parametrize(
-    ("schema", "required", "expected"),
-    [
-        ({"type": "string"}, True, []),
-        ({"type": "string"}, False, ["given", "left_out"]),
-        ({"type": "string", "enum": ["a", "b"]}, True, ["='a'", "='b'"]),
-        ({"const": 1}, True, ["=1"]),
-        ({"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]}, False, ["given", "left_out", "='a'"]),
-        ({"type": "array", "items": {"enum": ["a", "b"]}}, True, ["='a'", "='b'"]),
-        (UNION, True, [":string", ":array", ":null"]),
-        (OBJECTS, True, [":Card", ":Cash"]),
-        ("anything", True, []),
-    ],
-)
-def test_the_items_of_an_argument(schema: Any, required: bool, expected: list[str]) -> None:
-    tool = Tool("t", {"properties": {"x": schema}, "required": ["x"] if required else []})
-
-    assert [name.removeprefix("t.x.") for name in names(tool) if name.startswith("t.x.")] == expected
-
-
 def test_a_tool_without_arguments_cannot_be_refused_and_one_that_interrupts_can_be_interrupted() -> None:
     assert names(Tool("t", interrupts=True)) == ["t.called", "t.answered", "t.raised", "t.interrupted"]
-
-
-@pytest.mark.parametrize(
-    ("schema", "value", "acts"),
-    [
-        (UNION, "x", [":string", "='x'"]),
-        (UNION, ["x"], [":array", "='x'"]),
-        (UNION, None, [":null", "=None"]),
-        (OBJECTS, {"number": 1}, [":Card", ":Cash", "={'number': 1}"]),
-        (OBJECTS, {}, [":Cash", "={}"]),
-        ({"type": "string"}, "x", ["='x'"]),
-    ],
-)
-def test_what_a_given_value_is(schema: Any, value: object, acts: list[str]) -> None:
-    assert list(acts_of(schema, value)) == acts
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "is_one"),
-    [
-        ("integer", 1, True),
-        ("integer", True, False),
-        ("number", 1, True),
-        ("boolean", True, True),
-        ("string", 1, False),
-        ("odd", 1, True),
-    ],
-)
-def test_a_bool_is_no_integer(kind: str, value: object, is_one: bool) -> None:
-    assert is_member({"type": kind}, value) is is_one
-
-
-def test_a_value_of_an_enumeration_is_a_member() -> None:
-    assert [is_member({"type": "string", "enum": ["a"]}, value) for value in ("a", "b")] == [True, False]
 
 
 def test_all_items_of_a_program() -> None:

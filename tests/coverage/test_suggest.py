@@ -12,7 +12,7 @@ import pytest
 
 from llmtest.coverage import items
 from llmtest.coverage.data import CoverageData, load
-from llmtest.coverage.programs import Branch, Component, Model, Program, Tool
+from llmtest.coverage.programs import Branch, Component, Model, Node, Program, Tool
 from llmtest.coverage.report import Report, Row
 from llmtest.coverage.suggest import Entry, suggest
 from llmtest.errors import InventError
@@ -62,7 +62,7 @@ TOOLS = Program("a", tools={"t": Tool("t", SCHEMA), "none": Tool("none"), "asks"
         (items.tool("a", "none", "called"), "call('none'), say(\"Done.\")"),
         (items.argument("a", "t", "kind", "given"), "call('t', n=1, kind='a'), say(\"Done.\")"),
         (items.argument("a", "t", "kind", "='b'"), "call('t', n=1, kind='b'), say(\"Done.\")"),
-        (items.argument("a", "t", "kind", "left out"), "call('t', n=1), say(\"Done.\")"),
+        (items.argument("a", "t", "kind", "left_out"), "call('t', n=1), say(\"Done.\")"),
         (items.argument("a", "t", "odd-name", "given"), "call('t', {'n': 1, 'odd-name': 'text'}), say(\"Done.\")"),
         (items.outcome("a", "m", "several_calls"), "reply(call('t', n=1), call('t', n=1)), say(\"Done.\")"),
         (items.outcome("a", "m", "length"), 'say("This answer is cut", stop_reason="length")'),
@@ -86,8 +86,7 @@ def test_what_a_model_decides_is_scripted_in_full(item: Any, script: str) -> Non
         (items.node("a", "plan"), "which input leads to the node `plan`?"),
         (items.edge("a", "plan", "book"), "which input or answer makes `route` return `book`?"),
         (items.edge("a", "other", "book"), "how does the graph come to `other`?"),
-        (items.outcome("a", "m", "error"), "what does the program do when its model fails? Expect that here"),
-        (items.argument("a", "gone", "x", "left out"), "which call of `gone` has `x` left out?"),
+        (items.argument("a", "gone", "x", "left_out"), "which call of a tool leads to `gone.x.left_out`?"),
         (
             next(Component("retries", "n", {"used": ("retry of `n`", "used")}).items("a")),
             "what leads to this: retry of `n` used?",
@@ -152,25 +151,55 @@ def test_two_items_of_one_name_get_two_tests_and_nothing_missing_gets_none() -> 
     )
 
 
-def test_the_suggestions_for_an_agent_run_and_hit_what_they_are_for(
+APPS = """
+from langchain_core.retrievers import BaseRetriever
+from llmtest import ScriptedChatModel
+from tests.support import covered_programs
+
+class Wiki(BaseRetriever):
+    def _get_relevant_documents(self, query, *, run_manager):
+        return []
+
+def desk(model):
+    return covered_programs.desk(model)
+
+def pipeline():
+    return covered_programs.pipeline()
+
+def rag(model):
+    return covered_programs.rag(model, ScriptedChatModel(model_name="backup"), model, Wiki(name="wiki"))
+"""
+KINDS_THAT_A_SCRIPT_DECIDES = {"tools", "arguments", "models", "edges", "nodes", "interrupts", "modes"}
+
+
+def test_each_suggestion_without_a_question_runs_and_hits_what_it_is_for(
     pytester: pytest.Pytester, written: Callable[..., CoverageData]
 ) -> None:
-    programs, entries = entries_of(["tests.support.covered_programs:desk"])
-    everything = written(("t", [], []), things=programs["desk"].items())
+    pytester.makepyfile(apps=APPS)
+    pytester.syspathinsert()
+    programs, entries = entries_of([f"apps:{name}" for name in ("desk", "pipeline", "rag")])
+    things = [item for program in programs.values() for item in (*program.items(), *program.mode_items())]
+    rows = Report(written(("t", [], []), things=things)).missing()
 
-    text = suggest(Report(everything).missing(), programs, entries)
+    text = suggest(rows, programs, entries)
     pytester.makepyfile(test_more=text)
     shutil.copytree(Path(covered_programs.__file__).parent, pytester.path / "tests" / "support")
     pytester.makeini("[pytest]\nfilterwarnings = ignore\n")
-    result = pytester.runpytest_inprocess("--llmtest-cov", "-p", "no:asyncio", "-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess(
+        "--llmtest-cov", "--llmtest-cov-context=test", "-p", "no:asyncio", "-p", "no:cacheprovider"
+    )
 
-    outcomes = result.parseoutcomes()
-    assert "failed" not in outcomes
-    assert outcomes["skipped"] < outcomes["passed"]
-    data = load([pytester.path / ".llmtest" / "coverage"])
-    ends = (".called", ".refused", "search.answered", "pay.answered")
-    scripted = {item.id for item in everything.inventory if item.kind == "arguments" or item.name.endswith(ends)}
-    assert scripted <= data.hits
+    bodies = text.split("\ndef ")[1:]
+    assert len(bodies) == len(rows)
+    ready = {row.item.id: body.partition("(")[0] for row, body in zip(rows, bodies, strict=True) if "pytest.skip(" not in body}
+    result.assert_outcomes(passed=len(ready), skipped=len(rows) - len(ready))
+    contexts = load([pytester.path / ".llmtest" / "coverage"]).contexts()
+    assert [item for item, name in ready.items() if f"test_more.py::{name}" not in contexts.get(item, ())] == []
+    assert {item.split("/")[1] for item in ready} == KINDS_THAT_A_SCRIPT_DECIDES
+    asked = {row.item.id for row in rows} - set(ready)
+    decided = {item for item in asked if item.startswith("desk/")}
+    assert {item.rpartition(".")[2] for item in decided if "/tools/" in item} == {"raised", "interrupted", "answered"}
+    assert {item.split("/")[1] for item in decided} == {"tools", "middleware"}
 
 
 @pytest.mark.parametrize("name", ['a"""b', "a\\", 'a"', "a'b"])
@@ -196,3 +225,24 @@ def test_a_model_that_must_call_a_tool_ends_with_its_answer(item: Any, steps: st
 
     assert f'scripted_providers({{"*": [{steps}]}})' in text
     assert ("which fields has a valid `Form`?" in text) == ("TODO" in steps)
+
+
+@pytest.mark.parametrize(
+    ("item", "question"),
+    [
+        (items.tool("a", "book", "called"), "which input leads to the node `late`?"),
+        (items.outcome("a", "late", "text"), "which input leads to the node `late`?"),
+        (items.edge("a", "tools", "__end__"), "which input or answer makes `r` return `__end__`?"),
+    ],
+)
+def test_a_node_behind_a_condition_is_a_question(item: Any, question: str) -> None:
+    program = Program(
+        "a",
+        nodes={"first": Node("first"), "late": Node("late")},
+        edges={("__start__", "first")},
+        tools={"book": Tool("book")},
+        models=[Model("late", has_tools=True)],
+        branches={"tools": [Branch("tools", "r", {"x": "__end__"}, None)]},
+    )
+
+    assert f"# TODO: {question}\n" in body(item, program, BUILD)

@@ -249,8 +249,8 @@ def test_a_router_makes_no_run(page: object) -> None:
     program = Reader().program(RunnablePassthrough() | router)
 
     assert {item.name: item.unknown for item in program.items() if item.kind == "branches"} == {
-        "router.a": "LangChain makes no run of a router",
-        "router.b": "LangChain makes no run of a router",
+        "router.a": "LangChain makes no run of a router, and none was seen to take it",
+        "router.b": "LangChain makes no run of a router, and none was seen to take it",
     }
     assert "models/model.text" in names(RunnablePassthrough() | router, "models")
 
@@ -271,3 +271,44 @@ def test_parts_are_found_in_parallel_steps_and_assignments(page: object) -> None
 def test_what_has_no_alternatives_is_no_part() -> None:
     assert component_of(RunnableLambda(nothing)) is None
     assert Reader().component(MODEL) is None
+
+
+def test_what_is_used_twice_is_read_once() -> None:
+    @task
+    def step(text: str) -> str:
+        return text
+
+    def again(text: str) -> str:
+        return step(text).result()
+
+    @task
+    def twice(text: str) -> str:
+        return step(step(text).result()).result()
+
+    @entrypoint()
+    def flow(text: str) -> str:
+        return again(step(text).result()) + twice(text).result()
+
+    inner = graph(a=nothing).compile(name="inner")
+    outer = graph(one=inner, two=inner).compile(name="outer")
+
+    assert names(flow, "nodes") == {"nodes/flow", "nodes/step", "nodes/twice"}
+    assert [program.label for program in Reader().inside(outer)] == ["outer", "inner"]
+
+
+def test_an_agent_whose_model_has_another_in_reserve() -> None:
+    model = ScriptedChatModel(model_name="main").with_fallbacks([ScriptedChatModel(model_name="backup")])
+    agent: Any = create_agent(model, [search], name="a")  # type: ignore[arg-type]  # it takes it
+
+    assert names(agent, "fallbacks") == {"fallbacks/main.1", "fallbacks/main.exhausted"}
+
+
+def test_a_function_that_binds_a_model_from_elsewhere_has_none_before_it_runs() -> None:
+    def ask(state: State) -> State:
+        return {"text": str(make_model().bind_tools([search]).invoke("hi"))}
+
+    assert names(graph(ask=ask).compile(), "models") == set()
+
+
+def make_model() -> Any:
+    return ScriptedChatModel("Hello.")

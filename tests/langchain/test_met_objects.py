@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import CallbackManager
-from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import RouterRunnable, RunnableLambda, RunnablePassthrough
 
 from llmtest import ScriptedChatModel, ScriptedRetriever, record, scripted_tool
 from llmtest.langchain import tap
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.met_objects import Meeting, MetObjects
+from tests.support.covering import Covered
 
 CHAIN = RunnableLambda(str, name="one") | RunnablePassthrough()
 
@@ -22,8 +23,8 @@ def met_in(work: Any) -> list[tuple[str, str, str]]:
     objects = MetObjects()
     with objects.listening(), record() as recording:
         work()
-    found = [(run.name, objects.of_run.get(run.id)) for run in recording.runs]
-    return [(name, type(met.item).__name__ if met else "", met.mode if met else "") for name, met in found]
+    found = [(run, objects.of_run.get(run.id.int)) for run in recording.runs]
+    return [(run.name, type(item).__name__ if item else "", objects.modes.get(run.id.int, "")) for run, item in found]
 
 
 def test_each_kind_of_run_has_its_object() -> None:
@@ -66,6 +67,17 @@ def test_a_run_that_a_program_makes_by_hand_is_of_the_object_that_makes_it() -> 
     assert met_in(Program().run) == [("by hand", "Program", "")]
 
 
+def by_hand(depth: int) -> None:
+    if depth:
+        by_hand(depth - 1)
+    else:
+        CallbackManager.configure().on_chain_start({"name": "by hand"}, {}).on_chain_end({})
+
+
+def test_a_run_that_plain_functions_make_is_of_no_object() -> None:
+    assert met_in(lambda: by_hand(10)) == [("by hand", "", "")]
+
+
 def test_nothing_listens_after_the_block() -> None:
     with MetObjects().listening():
         assert tap.meet is not None
@@ -79,9 +91,7 @@ def test_a_run_without_an_object_is_no_program() -> None:
     meeting = Meeting(MetObjects(), Reader())
     run = recording.runs[0]
 
-    assert meeting.program_of(run) is None
-    assert meeting.component_of(run) is None
-    assert meeting.items_of(run, "p", "") == ()
+    assert (meeting.met(run).program, meeting.met(run).component, meeting.met(run).items) == (None, None, None)
     assert meeting.mode_of(run) == ""
 
 
@@ -91,7 +101,7 @@ def test_a_bare_model_is_a_program_if_it_is_named(is_named: bool) -> None:
     with objects.listening(), record() as recording:
         model.invoke("hi")
 
-    program = Meeting(objects, Reader(), [model] if is_named else []).program_of(recording.runs[0])
+    program = Meeting(objects, Reader(), [model] if is_named else []).met(recording.runs[0]).program
 
     assert (program.label if program is not None else None) == ("clerk" if is_named else None)
 
@@ -114,3 +124,38 @@ def test_a_function_is_called_as_the_test_calls_it(work: Any, mode: str) -> None
 
 async def every(parts: Any) -> list[Any]:
     return [part async for part in parts]
+
+
+def routed(work: Any) -> tuple[set[str], set[str]]:
+    """Return the routes that were taken, and those of which nothing is known."""
+    found = Covered(work, program="r")
+    return found.hits("branches"), {item.name for item in found.inventory if item.kind == "branches" and item.unknown}
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda chain: chain.invoke("x"),
+        lambda chain: list(chain.stream("x")),
+        lambda chain: asyncio.run(chain.ainvoke("x")),
+        lambda chain: asyncio.run(every(chain.astream("x"))),
+    ],
+    ids=["invoke", "stream", "ainvoke", "astream"],
+)
+@pytest.mark.parametrize("route", ["plain", "chain", "model"])
+def test_the_route_of_a_router_is_known_by_its_frame(route: str, work: Any) -> None:
+    router = RouterRunnable(
+        {"plain": RunnableLambda(str), "chain": CHAIN, "model": ScriptedChatModel(*["a"] * (route == "model"))}
+    )
+    chain = (RunnableLambda(lambda text: {"key": route, "input": text}) | router).with_config(run_name="r")
+
+    hits, unknown = routed(lambda: work(chain))
+
+    assert (hits, unknown) == ({f"router.{route}"}, {f"router.{one}" for one in ("plain", "chain", "model") if one != route})
+
+
+def test_the_routes_of_a_batch_are_unknown() -> None:
+    router = RouterRunnable({"plain": RunnableLambda(str), "other": CHAIN})
+    chain = (RunnableLambda(lambda text: {"key": "plain", "input": text}) | router).with_config(run_name="r")
+
+    assert routed(lambda: chain.batch(["x", "y"])) == (set(), {"router.plain", "router.other"})

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
-from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
+from llmtest import ScriptedChatModel
 from llmtest.errors import CoverageError
 from llmtest.langchain.named_programs import entries_of, loaded_object, named_object
 
@@ -24,7 +24,7 @@ def node(state: State) -> State:
 
 
 def build(model: Any = None, *, llm: Any) -> Any:
-    assert isinstance(llm, FakeListChatModel)
+    assert isinstance(llm, ScriptedChatModel)
     made = StateGraph(State)
     made.add_node("node", node)
     made.add_edge(START, "node")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import gc
+from types import SimpleNamespace
 from typing import Any
 
 from langchain_core.runnables import RunnableLambda
@@ -18,6 +19,7 @@ from llmtest.langchain.used_objects import (
 )
 
 FOUND = RunnableLambda(str)
+DEPS = SimpleNamespace(found=RunnableLambda(str))
 
 
 class Slotted:
@@ -74,6 +76,34 @@ def test_a_function_uses_its_globals_its_closure_and_the_fields_of_its_object() 
     assert {id(found) for found in used_by(Holder().method)} == {id(FOUND), id(inner)}
     assert used_by(len) == []
     assert used_by(eval("lambda value: value")) == []
+
+
+async def asks_for_all(value: Any) -> Any:
+    holder = [str((await FOUND.ainvoke(value)).upper()) for _ in range(2)]
+    return (lambda: DEPS.found.invoke(str(holder).strip()))()
+
+
+def test_names_in_awaits_attributes_and_inner_functions_are_used() -> None:
+    assert {id(found) for found in used_by(asks_for_all)} == {id(FOUND), id(DEPS.found)}
+
+
+def test_a_method_is_of_its_object_and_no_property_is_computed() -> None:
+    class Service:
+        kept = FOUND
+
+        @property
+        def broken(self) -> Any:
+            raise AssertionError("computed")
+
+        def answer(self, value: Any) -> Any:
+            return self.kept.invoke(value)
+
+    service = Service()
+
+    def node(value: Any) -> Any:
+        return service.broken or service.answer(value)
+
+    assert used_by(node) == [service.answer]
 
 
 def test_the_function_behind_a_callable() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langchain_core.runnables import RunnableLambda
@@ -32,11 +33,38 @@ def test_a_watch_sees_what_a_recording_sees_and_freezes_only_what_is_asked_for()
     ]
     assert len(root.children[1].events) == 2  # no tokens
     payload = root.start.payload
-    assert (len(payload), "inputs" in payload) == (0, True)  # a stream tells its input at its end
-    assert (payload["inputs"], len(payload)) == ({"input": ""}, 1)
+    assert (len(payload), "inputs" in payload, "outputs" in payload) == (1, True, False)
+    assert payload["inputs"] is payload["inputs"]
     assert payload.get("gone", 3) == 3
     with pytest.raises(KeyError):
         payload["gone"]
+
+
+def test_a_payload_is_a_mapping_of_all_its_entries_however_it_is_read() -> None:
+    given = {"a": 1, "b": {"c": [1, 2]}}
+    (root,) = watched(lambda: RunnableLambda(dict).invoke(given)).read_roots()
+
+    assert (watched(lambda: RunnableLambda(dict).invoke(given)).read_roots()[0].input != given) is False
+    ways: list[Any] = [
+        dict,
+        lambda one: {**one},
+        lambda one: dict(one.items()),
+        lambda one: dict(zip(one, one.values(), strict=True)),
+    ]
+    for way in ways:
+        assert way(root.input) == given
+    assert (root.input == given, root.input != given, list(root.input.keys())) == (True, False, ["a", "b"])
+    assert hash(root.input) == hash(root.input)
+
+
+def test_two_runs_of_one_id_are_two() -> None:
+    config: Any = {"run_id": uuid4()}
+
+    def work() -> None:
+        for text in "ab":
+            RunnableLambda(str).invoke(text, config)
+
+    assert [run.output for run in watched(work).read_roots()] == ["a", "b"]
 
 
 def test_a_test_does_not_notice_that_it_is_watched() -> None:

@@ -299,3 +299,54 @@ def test_a_folder_with_files_of_the_user_is_not_cleared(run: Any, pytester: pyte
     assert code == int(pytest.ExitCode.USAGE_ERROR)
     assert lines[0] == f"ERROR: {questions} is no coverage file"
     assert questions.exists()
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "workers"])
+def test_the_page_of_the_session_has_the_coverage_and_the_tests_behind_it(
+    run: Any, pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    code, lines = run("--llmtest-cov", "--llmtest-html=page.html", *options, process=True)
+
+    page = (pytester.path / "page.html").read_text("utf-8")
+    assert (code, lines[-2:-1]) == (0, TABLE[-1:])
+    assert page.count('<main id="coverage"') == 1
+    assert '<a href="#test=test_it.py%3A%3Atest_one">test_it.py::test_one</a>' in page
+    assert 'data-label="Behaviour coverage: 42%"' in page
+
+
+def test_a_page_whose_coverage_cannot_be_read_is_written_without_it(run: Any, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("""
+        from pathlib import Path
+
+
+        def pytest_runtestloop(session):
+            Path(".llmtest/coverage/other.jsonl").write_text("no line\\n")
+    """)
+
+    code, lines = run("--llmtest-cov", "--llmtest-html=page.html")
+
+    assert code == 1
+    assert lines[0].startswith("ERROR: ")
+    assert '<main id="coverage"' not in (pytester.path / "page.html").read_text("utf-8")
+
+
+def test_nothing_of_coverage_is_imported_without_the_option(run: Any, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_modules="""
+        import sys
+        from desk import desk
+        from llmtest import record
+
+        def test_one():
+            with record() as recording:
+                desk.invoke({})
+            assert recording.runs
+            parts = "inventory", "met_objects", "used_objects", "named_programs", "watch"
+            own = "llmtest.coverage", "llmtest.pytest_plugin.coverage", *(f"llmtest.langchain.{part}" for part in parts)
+            assert [name for name in sys.modules if name.startswith(own)] == []
+    """
+    )
+
+    code, _ = run("test_modules.py", "--llmtest-html=page.html", process=True)
+
+    assert code == 0
