@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from langchain_core.language_models import FakeListChatModel
+from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
@@ -107,15 +108,22 @@ def test_a_pair_that_fails_is_a_smallest_set() -> None:
     assert [(cell.name, cell.outcome) for cell in matrix.failed] == [("first#1 timeout and second#1 timeout", "crash")]
 
 
-def test_what_no_script_answers_is_a_hole() -> None:
+class Old(BaseRetriever):
+    """Takes no run manager, so nothing tells its calls from others."""
+
+    def _get_relevant_documents(self, query: str) -> list[Document]:  # type: ignore[override]
+        return [Document(page_content=query)]
+
+
+def test_what_cannot_be_reached_is_a_hole() -> None:
     def ask_both() -> None:
-        FakeListChatModel(responses=["x"]).invoke("hi")
+        Old().invoke("hi")
         ScriptedChatModel("Hello").invoke("hi")
 
     matrix = faults(ask_both, kinds="empty answer", survives=lambda recording: True)
 
-    assert matrix.holes == ("FakeListChatModel#1",)
-    assert str(matrix).splitlines()[-1] == "  without faults, because no script answers them: `FakeListChatModel#1`"
+    assert matrix.holes == ("Old#1",)
+    assert str(matrix).splitlines()[-1] == "  holes, where no fault can come: `Old#1`"
 
 
 def test_a_text_model_and_a_retriever_have_faults_of_their_own() -> None:
@@ -238,10 +246,10 @@ def test_a_program_without_calls_has_no_campaign() -> None:
     with pytest.raises(CampaignError) as caught:
         faults(lambda: None)
     with pytest.raises(CampaignError) as unscripted:
-        faults(lambda: FakeListChatModel(responses=["x"]).invoke("hi"))
+        faults(lambda: Old().invoke("hi"))
 
     assert str(caught.value) == "the program makes no call that could have a fault"
-    assert str(unscripted.value) == ("the program makes no call that could have a fault; it made 1 call that no script answers")
+    assert str(unscripted.value) == ("the program makes no call that could have a fault; it made 1 call that can have none")
 
 
 def test_pytest_fail_is_an_assertion_and_an_interrupt_goes_out() -> None:
