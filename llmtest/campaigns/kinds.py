@@ -131,12 +131,12 @@ def plan(calls: Sequence[Call], moments: Mapping[str, int], kinds: Sequence[str]
         some = faults if kind not in _OF_CHUNKS or chunks is None else spread(faults, chunks)
         kept += some
         if len(some) < len(faults):
-            left_out.append(f'{kind} at {len(some)} of {len(faults)} chunks of `{where}`; chunks="{ALL}" takes each')
+            left_out.append(f'{kind} at {len(some)} of {len(faults)} chunks{where}; chunks="{ALL}" takes each')
     return PlannedFaults(tuple(kept), tuple(left_out))
 
 
 def _stream_of(fault: Fault) -> str:
-    return fault.call.key.name if isinstance(fault.act, Interrupted) else fault.call.label
+    return "" if isinstance(fault.act, Interrupted) else f" of `{fault.call.label}`"
 
 
 def spread(items: Sequence[T], number: int) -> list[T]:

@@ -195,7 +195,7 @@ def _astreaming(original: Callable[..., AsyncIterator[Any]]) -> Callable[..., As
 
 def _is_single(prompt: Any) -> bool:
     """True for one prompt: a text model gets several at once, and LangChain passes the run of the first alone."""
-    return len(prompt) == 1 or not isinstance(prompt[0], str)
+    return len(prompt) == 1 or not any(isinstance(each, str) for each in prompt)
 
 
 def _whole(model: Any, step: Any, prompt: Any, kwargs: Mapping[str, Any]) -> ChatResult | LLMResult:

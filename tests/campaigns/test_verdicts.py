@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, hold, record, say
@@ -27,6 +27,12 @@ def forgives() -> str:
         return ask()
     except TimeoutError:
         return "sorry"
+
+
+NOT_NOTICED = (
+    "nothing noticed it, because the test asserts nothing: "
+    "the chat `model` failed with TimeoutError: the model timed out, and nothing made up for it"
+)
 
 
 def has_two_models(recording: Recording) -> bool:
@@ -51,7 +57,7 @@ def test_the_outcomes_are_of_three_kinds() -> None:
         (ask, {"survives": TimeoutError}, ("declared error", "TimeoutError: the model timed out")),
         (ask, {"survives": [KeyError, OSError]}, ("declared error", "TimeoutError: the model timed out")),
         (ask, {"survives": KeyError}, ("crash", "TimeoutError: the model timed out")),
-        (forgives, {}, ("recovered", "")),
+        (forgives, {}, ("not exposed", NOT_NOTICED)),
         (forgives, {"survives": has_two_models}, ("wrong and silent", "has_two_models(recording) is false")),
         (forgives, {"survives": lambda recording: len(recording.models) == 1}, ("recovered", "")),
     ],
@@ -316,3 +322,116 @@ def test_a_run_that_is_left_open_is_wrong() -> None:
 
     assert found == "wrong and silent"
     assert "never ended" in why or "open" in why
+
+
+class Polite(RunnableLambda[str, str]):
+    """Says something else than its run."""
+
+    def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+        try:
+            return super().invoke(input, config, **kwargs) or "nothing"
+        except TimeoutError:
+            return "sorry"
+
+    def stream(self, input: str, config: Any = None, **kwargs: Any) -> Any:
+        with suppress(TimeoutError):
+            yield from super().stream(input, config, **kwargs)
+
+    async def ainvoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+        answer = await super().ainvoke(input, config, **kwargs)
+        if not answer:
+            raise ValueError("no answer")
+        return answer
+
+
+class Plain(Runnable[str, str]):
+    """Makes no run of its own."""
+
+    def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+        try:
+            return ScriptedChatModel("Hello", name="model").invoke(input).text
+        except TimeoutError:
+            return "sorry"
+
+
+def polite() -> None:
+    assert Polite(lambda _: ask()).invoke("hi")
+
+
+def politely_streamed() -> None:
+    assert len(list(Polite(lambda _: ask()).stream("hi"))) <= 1
+
+
+async def politely_awaited() -> None:
+    with suppress(ValueError):
+        await Polite(lambda _: ask()).ainvoke("hi")
+
+
+def plain() -> None:
+    assert Plain().invoke("hi") in ("Hello", "sorry")
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "expected"),
+    [
+        (
+            polite,
+            "timeout",
+            "the caller of the chain `Polite` saw no error, but its run failed with TimeoutError: the model timed out",
+        ),
+        (polite, "empty answer", "the caller of the chain `Polite` saw 'nothing', but its run says ''"),
+        (
+            politely_streamed,
+            "timeout",
+            "the caller of the chain `Polite` saw no error, but its run failed with TimeoutError: the model timed out",
+        ),
+        (
+            politely_awaited,
+            "empty answer",
+            "the caller of the chain `Polite` saw ValueError: no answer, but its run ended well",
+        ),
+        (plain, "timeout", ""),
+        (plain, "refusal", "AssertionError: "),
+    ],
+)
+def test_what_the_caller_sees_is_what_the_root_says(program, kind, expected) -> None:
+    found, why = outcome(program, kind)
+
+    assert found == ("wrong and silent" if expected else "recovered")
+    assert why.startswith(expected)
+
+
+def test_what_differs_without_a_fault_too_is_of_the_program() -> None:
+    class Shouts(RunnableLambda[str, str]):
+        def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+            return super().invoke(input, config, **kwargs).upper()
+
+    def program() -> None:
+        assert Shouts(lambda _: ask()).invoke("hi") in ("HELLO", "")
+
+    assert outcome(program, "empty answer") == ("recovered", "")
+
+
+def swallows() -> None:
+    with suppress(TimeoutError):
+        ask()
+
+
+def tries_again() -> None:
+    with suppress(TimeoutError):
+        ask()
+        return
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "expected"),
+    [
+        (swallows, {}, ("not exposed", NOT_NOTICED)),
+        (swallows, {"survives": lambda recording: True}, ("recovered", "")),
+        (swallows, {"invariants": "swallowed error"}, ("wrong and silent", NOT_NOTICED.partition("nothing: ")[2])),
+        (tries_again, {}, ("recovered", "")),
+    ],
+)
+def test_a_test_that_swallows_everything_and_asserts_nothing_proves_nothing(program, options, expected) -> None:
+    assert outcome(program, "timeout", **options) == expected

@@ -284,7 +284,10 @@ def test_pairs_are_shrunk_to_the_smallest_set(suite, spares, counts, smallest):
         assert outcome.part("llmtest: smallest set").startswith(smallest)
 
 
-TAKES = "the marker llm_faults takes `kinds`, `survives`, `effects`, `invariants`, `max_tokens`, `pairs` by name; got "
+TAKES = (
+    "the marker llm_faults takes `kinds`, `survives`, `effects`, `invariants`, `max_tokens`, `pairs`, `chunks`, `snapshot` by name; "
+    "got "
+)
 
 
 @pytest.mark.parametrize(
@@ -479,3 +482,63 @@ def test_what_comes_of_a_fault_is_no_snapshot(suite):
     assert suite.run(weak, "--snapshot-update").counts == {"passed": 1, "failed": 1}
     assert suite.run(sound).counts == {"passed": 2}
     assert len([*suite.path.rglob("*.tree")]) == 1
+
+
+MATRIX = """
+import pytest
+from llmtest import ScriptedChatModel
+
+class TestIt:
+    @pytest.mark.llm_faults(kinds=["timeout", "server error"], snapshot=True)
+    @pytest.mark.parametrize("name", ["model"])
+    @pytest.mark.asyncio
+    async def test_it(self, name):
+        model = ScriptedChatModel("Hello", name=name).with_retry(retry_if_exception_type=(RETRIES,))
+        assert (await model.ainvoke("hi")).text == "Hello"
+"""
+
+
+def test_the_matrix_of_a_marker_is_a_snapshot_and_a_lost_retry_is_a_changed_cell(suite):
+    before, after = MATRIX.replace("RETRIES", "TimeoutError"), MATRIX.replace("RETRIES", "KeyError")
+
+    first = suite.run(before, "--snapshot-update")
+    same, alone, changed = suite.run(before), suite.run(before, "-k", "matrix"), suite.run(after)
+
+    assert first.counts == same.counts == {"passed": 3, "xfailed": 1}
+    assert alone.counts == {"passed": 1, "deselected": 3}
+    assert changed.counts == {"passed": 1, "xfailed": 2, "failed": 1}
+    part = changed.part("TestIt.test_it[model-matrix]")
+    assert "-   recovered         timeout" in part
+    assert "+   crash             timeout, server error" in part or "crash             timeout, server error" in part
+    assert suite.run_on_workers(before).counts == {"passed": 3, "xfailed": 1}
+
+
+def test_a_matrix_needs_the_outcome_of_each_fault(suite):
+    source = MATRIX.replace("RETRIES", "TimeoutError")
+    suite.run(source, "--snapshot-update")
+
+    broken = source + (
+        "\n    @pytest.fixture(autouse=True)\n    def up(self, request):\n"
+        "        assert 'timeout' not in request.node.name, 'no server'\n"
+    )
+
+    assert "a fault has no outcome: test_it.py::TestIt::test_it[model-model#1 timeout] did not run" in suite.run(broken).text
+
+
+def test_the_number_of_chunks_is_an_option_and_what_is_left_out_is_said(suite):
+    source = """
+    import pytest
+    from llmtest import say
+
+    @pytest.mark.llm_faults(kinds="stream cut", chunks=2, survives=ConnectionResetError)
+    def test_it(scripted_chat_model):
+        list(scripted_chat_model(say("a", "b", "c"), name="m").stream("hi"))
+    """
+
+    outcome = suite.run(source, "-v")
+
+    assert outcome.counts == {"passed": 3}
+    assert "test_it[m#1 stream cut after chunk 1]" in outcome.text
+    assert "test_it[m#1 stream cut after chunk 3]" in outcome.text
+    assert 'left out: stream cut at 2 of 3 chunks of `m#1`; chunks="all" takes each' in outcome.text
+    assert suite.run(source.replace("chunks=2", "chunks='all'")).counts == {"passed": 4}
