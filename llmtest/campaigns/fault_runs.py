@@ -78,7 +78,7 @@ def faults(
             alone = [verdict.faults[0] for verdict in verdicts if verdict.survived]
             both = [(a, b) for a, b in combinations(alone, 2) if a.call.key != b.call.key]
             verdicts += [_verdict(program, each, clean, wanted, step, (n, len(both))) for n, each in enumerate(both, 1)]
-    return matrix_of(verdicts, clean.holes, left_out)
+    return matrix_of(verdicts, clean.holes, (*left_out, *clean.left_out))
 
 
 class _Ran(NamedTuple):

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from llmtest.campaigns.calls import Call, CallKey, CallNames, moment_of
 from llmtest.campaigns.kinds import Done, Fault, answer_of
+from llmtest.concurrency.stuck import StuckWatch
 from llmtest.core.text import amount
 from llmtest.recording.recording import Recording
 from llmtest.scripts import answering
@@ -58,7 +59,8 @@ class Injection:
 
     `answers` are the calls of the run without faults: a model that is asked again after the process was killed says the same
     again. `max_calls` bounds the calls of models, tools and retrievers together; the call after it, and every later one, raises
-    an `EndlessError`.
+    an `EndlessError`. So does a wait that could never end; in the run without faults (`is_clean`) unless a thread from before may
+    end it.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Injection:
         faults: Sequence[Fault] = (),
         max_calls: int | None = None,
         answers: Iterable[Call] = (),
+        *,
+        is_clean: bool = False,
     ) -> None:
         self._answers = {(call.key, call.is_scripted): call for call in answers}
         self._answered: Counter[CallKey] = Counter()
@@ -93,6 +97,8 @@ class Injection:
         self.is_killed = False
         """True from a kill until the program is resumed."""
         self.is_endless = False
+        self.watch = StuckWatch(EndlessError, trusts_others=is_clean)
+        """Stops the program where it would wait for ever."""
         self._left = list(faults)
         self._max_calls = max_calls
         self._calls = 0
@@ -103,9 +109,11 @@ class Injection:
             importlib.import_module(source).install()
         _open.append(self)
         answering.inject = _of_model
+        self.watch.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.watch.__exit__(kind, error, trace)
         _open.remove(self)
         if not _open:
             answering.inject = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from llmtest.campaigns.calls import Call, arguments_of, calls_of, said
-from llmtest.campaigns.injection import ConsumerLeftError, EndlessError, Injection, Seen, effects_twice
+from llmtest.campaigns.injection import ConsumerLeftError, Injection, Seen, effects_twice
 from llmtest.campaigns.invariants import broken_invariants, check_invariants, final_answer
 from llmtest.campaigns.kinds import Done, Fault, Interrupted
 from llmtest.campaigns.noticing import can_notice
@@ -105,8 +105,15 @@ class Clean:
     """How many moments of each kind could have a fault of the program itself."""
     unequal: frozenset[str] = frozenset()
     """The names of the root runs whose callers see something else than the runs say, without a fault already."""
+    is_woken: bool = False
+    """True if a thread from before wakes the program, so that a hang cannot be told from a wait for it."""
     notices: bool = True
     """False if the program asserts nothing, so that it cannot notice a wrong answer."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What its campaign cannot find, in words."""
+        return ("a hang: a thread from before the program wakes it, so no wait is known to be for ever",) if self.is_woken else ()
 
     @property
     def max_calls(self) -> int:
@@ -127,7 +134,7 @@ def clean_run(recording: Recording, injection: Injection, program: Callable[...,
     moments = dict(sorted(injection.moments.items()))
     unequal = frozenset(name for name, _ in unequal_roots(injection, recording))
     reached = tuple(call for call in calls if call.label not in holes)
-    return Clean(reached, holes, answers_of(recording), moments, unequal, can_notice(program))
+    return Clean(reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, can_notice(program))
 
 
 def _as_answered(call: Call, injection: Injection, *, is_scripted: bool) -> Call:
@@ -153,7 +160,9 @@ def check_effects(wanted: Survival, clean: Clean) -> None:
 
 def injection_of(recording: Recording, faults: Sequence[Fault], clean: Clean | None) -> Injection:
     """Return the injection of a run with faults, or of the run without, which is `clean`'s."""
-    return Injection(recording) if clean is None else Injection(recording, faults, clean.max_calls, clean.calls)
+    if clean is None:
+        return Injection(recording, is_clean=True)
+    return Injection(recording, faults, clean.max_calls, clean.calls, is_clean=clean.is_woken)
 
 
 def answers_of(recording: Recording) -> tuple[str, ...]:
@@ -207,8 +216,8 @@ def judge(
         return Verdict(faults, outcome, publish(str(why)), witness, deviations, error)
 
     broken = [*violations, *violations_in(error)]
-    if isinstance(error, EndlessError) and not injection.is_endless:
-        return verdict("hang", error)
+    if injection.watch.found:
+        return verdict("hang", injection.watch.found)
     if injection.is_endless:
         return verdict("hang", f"it made more than {amount(clean.max_calls, 'call')}; without the fault {len(clean.calls)}")
     if held := [violation for violation in broken if violation.code in _HELD]:

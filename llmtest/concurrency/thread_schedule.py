@@ -60,12 +60,14 @@ class _Pool:
 
 class ThreadSchedule:
     """The block. `choose(n)` returns which of `n` members goes on: 0 is the one that runs, or else the one that waits longest.
+    It also chooses how late a timer fires, up to `late_s` seconds of virtual time: 0 is in time.
 
     Holds state, which only the member that runs touches. One block at a time in a process.
     """
 
-    def __init__(self, choose: Callable[[int], int]) -> None:
+    def __init__(self, choose: Callable[[int], int], late_s: float = 0.0) -> None:
         self._choose = choose
+        self._late_s = late_s
         self._ready: list[_Member] = []
         self._waiting: list[_Member] = []
         self._members: dict[int, _Member] = {}
@@ -157,7 +159,10 @@ class ThreadSchedule:
         if not timed:
             told = "; ".join(f"{member.name} waits for {_shown(member.waits_for)}" for member in self._waiting)
             self._fail(f"deadlock: every thread waits, and nothing is left that could wake one: {told}")
-        self._now = min(member.until for member in timed if member.until is not None)
+        ends = sorted({member.until for member in timed if member.until is not None})
+        # A timer may fire late, never early: those that end a little later may then be over, too.
+        late = [end for end in ends if end <= ends[0] + self._late_s]
+        self._now = late[self._choose(len(late)) if len(late) > 1 else 0]
         for member in [member for member in timed if member.until is not None and member.until <= self._now]:
             member.is_late = True
             self._wake(member)

@@ -88,7 +88,7 @@ def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
     if not faults:
         yield _item_without(item, clean)
         return
-    of_all = Planned(item.nodeid, (), clean, options.wanted, left_out, has_snapshot=options.snapshot)
+    of_all = Planned(item.nodeid, (), clean, options.wanted, (*left_out, *clean.left_out), has_snapshot=options.snapshot)
     alone = [_item_with(item, replace(of_all, faults=(fault,), number=number)) for number, fault in enumerate(faults)]
     pairs = list(_pairs(item, of_all, alone)) if options.pairs else []
     yield from (*alone, *pairs)
@@ -192,6 +192,7 @@ def _item_of_matrix(item: pytest.Function, of_all: Planned, every: Sequence[pyte
     made: pytest.Function = _MatrixItem.from_parent(
         item.parent,
         name=f"{item.originalname}[{spec.id}]",
+        callspec=spec,
         callobj=matrix,
         fixtureinfo=manager.getfixtureinfo(item, matrix, None),
         originalname=item.originalname,

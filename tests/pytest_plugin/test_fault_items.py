@@ -508,8 +508,9 @@ def test_the_matrix_of_a_marker_is_a_snapshot_and_a_lost_retry_is_a_changed_cell
     assert alone.counts == {"passed": 1, "deselected": 3}
     assert changed.counts == {"passed": 1, "xfailed": 2, "failed": 1}
     part = changed.part("TestIt.test_it[model-matrix]")
-    assert "-   recovered         timeout" in part
-    assert "+   crash             timeout, server error" in part or "crash             timeout, server error" in part
+    assert "-     recovered         timeout" in part
+    assert "+     crash             server error, timeout" in part
+    assert "test_it.py::TestIt::test_it[model-matrix]" in part
     assert suite.run_on_workers(before).counts == {"passed": 3, "xfailed": 1}
 
 
@@ -542,3 +543,47 @@ def test_the_number_of_chunks_is_an_option_and_what_is_left_out_is_said(suite):
     assert "test_it[m#1 stream cut after chunk 3]" in outcome.text
     assert 'left out: stream cut at 2 of 3 chunks of `m#1`; chunks="all" takes each' in outcome.text
     assert suite.run(source.replace("chunks=2", "chunks='all'")).counts == {"passed": 4}
+
+
+HANGS = """
+import asyncio
+import threading
+import pytest
+from contextlib import suppress
+from llmtest import ScriptedChatModel
+
+@pytest.mark.llm_faults(kinds="timeout")
+def test_threads():
+    done = threading.Event()
+    with suppress(TimeoutError):
+        assert ScriptedChatModel("Hello", name="model").invoke("hi").text == "Hello"
+        done.set()
+    done.wait()
+
+@pytest.mark.llm_faults(kinds="timeout")
+@pytest.mark.RUNNER
+async def test_tasks():
+    done = asyncio.Event()
+
+    async def work():
+        with suppress(TimeoutError):
+            assert (await ScriptedChatModel("Hello", name="model").ainvoke("hi")).text == "Hello"
+            done.set()
+
+    task = asyncio.create_task(work())
+    await done.wait()
+    await task
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+
+
+@pytest.mark.parametrize("runner", ["asyncio", "anyio"])
+def test_a_hang_is_found_in_threads_and_tasks(suite, runner):
+    outcome = suite.run(HANGS.replace("RUNNER", runner))
+
+    assert outcome.counts == {"passed": 2, "failed": 2}
+    assert "hang: model#1 timeout; repeat:" in outcome.part("test_threads[model#1 timeout]")
+    assert "every task waits, and nothing is left that could wake one" in outcome.part("test_tasks[model#1 timeout]")
