@@ -9,7 +9,6 @@ from contextlib import suppress
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama
@@ -20,6 +19,8 @@ from llmtest import ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, rec
 from llmtest.campaigns import Matrix, fault_runs, faults, kind_names
 from llmtest.errors import CampaignError, FaultError
 from llmtest.langchain.providers import scripted_providers
+from tests.support.racing_programs import RACING
+from tests.support.surviving_programs import SURVIVORS
 from tests.support.weak_programs import TWINS, Twins, ask_again, ask_once
 
 
@@ -373,49 +374,38 @@ def test_faults_come_over_the_wire_and_the_retries_of_the_sdk_are_seen(clients_l
     assert [name in found for name, found in zip(expected, kinds_of, strict=True)] == [True] * 5
 
 
-def robust_answer() -> None:
-    """Survives every fault of a model: it tries again, and an answer that is no good it asks for again."""
-    model = ScriptedChatModel("Hello", name="model").with_retry()
-
-    def good(answer: AIMessage) -> bool:
-        return bool(answer.text) and answer.response_metadata.get("finish_reason") == "stop"
-
-    answers = (model.invoke("hi") for _ in range(3))
-    assert next(answer for answer in answers if good(answer)).text == "Hello"
-
-
-def robust_search() -> None:
-    """Survives every fault of a retriever: it searches again, and without documents it says so."""
-    docs = ScriptedRetriever(["Cats purr."], name="docs").with_retry(wait_exponential_jitter=False)
-    found = docs.invoke("cats")
-    assert [document.page_content for document in found] in ([], ["Cats purr."])
-
-
-def robust_tool() -> None:
-    """Survives every fault of a tool without effects: what is no result is asked for again."""
-
-    @tool
-    def look(q: str) -> str:
-        """Look."""
-        return f"found {q}"
-
-    for _ in range(3):
-        try:
-            found = look.invoke("x")
-        except (RuntimeError, TimeoutError):
-            continue
-        if isinstance(found, str) and found.startswith("found ") and len(found) < 1_000:
-            assert found == "found x"
-            return
-    raise AssertionError("nothing found")
-
-
-@pytest.mark.parametrize("program", [robust_answer, robust_search, robust_tool])
-def test_a_robust_program_survives_all_faults(program) -> None:
+@pytest.mark.parametrize("program", SURVIVORS, ids=lambda program: program.__name__)
+def test_a_robust_program_survives_every_fault_of_every_kind(program: Callable[[], object]) -> None:
     matrix = faults(program)
 
-    assert matrix.failed == ()
     assert set(matrix.counts()) == {"recovered"}
+    assert matrix.holes == matrix.left_out == ()
+    matrix.check()
+
+
+def test_the_survivors_are_ten_and_meet_every_kind_of_fault() -> None:
+    met = {verdict.faults[0].kind for program in SURVIVORS for verdict in faults(program).verdicts}
+
+    assert len(SURVIVORS) == 10
+    assert met == set(kind_names())
+
+
+def test_every_weakness_that_is_planted_has_a_twin() -> None:
+    assert {*WEAKNESSES} <= {each.name for each in (*TWINS, *RACING)}
+
+
+WEAKNESSES = (
+    "lost retry",
+    "double effect",
+    "swallowed error",
+    "wrong resume",
+    "race on a shared list",
+    "handler that is not thread-safe",
+    "unguarded cache",
+    "gather without return_exceptions",
+    "stream cleaned up twice",
+    "deadlock",
+)
 
 
 def test_what_an_api_cannot_say_is_not_exposed(clients_left_open) -> None:
