@@ -92,8 +92,8 @@ class Injection:
         """What the callers of root runs saw."""
         self.moments: Counter[str] = Counter()
         """How often the program has come to each kind of moment that could have a fault."""
-        self.is_saved = False
-        """True if a checkpoint was saved, so that a program can be resumed from it."""
+        self.saves = 0
+        """How often something was saved from which a program can be resumed."""
         self.is_killed = False
         """True from a kill until the program is resumed."""
         self.is_endless = False

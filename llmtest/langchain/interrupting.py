@@ -73,9 +73,11 @@ class _Call:
 
     def __init__(self, injection: Injection, runnable: Any, around: _Call | None) -> None:
         self.runnable = runnable
+        self.is_graph = hasattr(runnable, "checkpointer")
         self.roots: list[UUID] = []
         self.is_outermost = around is None
         self._injection = injection
+        self._saves = injection.saves
         self._tokens: list[Token[_Call | None]] = []
 
     def __enter__(self) -> _Call:
@@ -88,18 +90,18 @@ class _Call:
     def resumes(self) -> bool:
         """True if it is a graph that was killed just now; it is called again. The program may have turned what ended it into
         another error."""
-        if not self._injection.is_killed or not hasattr(self.runnable, "checkpointer"):
+        if not (self._injection.is_killed and self.is_graph):
             return False
         self._injection.resume()
         return True
 
     def again(self, given: Any) -> Any:
-        """Return the input of a graph whose process was killed: none, if it has saved something."""
-        return None if self._injection.is_saved else given
+        """Return the input of a graph whose process was killed: none, if something of this call has been saved."""
+        return None if self._injection.saves > self._saves else given
 
     def gave(self, value: Any) -> Any:
         """Note what the caller gets, and return it. What a graph gives depends on how it is called."""
-        self._note(None, None if hasattr(self.runnable, "checkpointer") else freeze(value))
+        self._note(None, None if self.is_graph else freeze(value))
         return value
 
     def raised(self, error: BaseException) -> None:
@@ -174,6 +176,8 @@ def _ainvoke(original: Callable[..., Any]) -> Callable[..., Any]:
         call = _begin(self)
         if call is None:
             return await original(self, input, config, **kwargs)
+        if call.is_graph and kwargs.get("durability") in (None, "async"):
+            kwargs["durability"] = "sync"  # as in `_submit`: else the speed of the database decides
         try:
             return await _of_acaller(call, original, self, input, config, **kwargs)
         except BaseException:
@@ -273,7 +277,7 @@ def _write(original: Callable[..., Any]) -> Callable[..., Any]:
         _come_to(original.__name__, args)
         with _marked_saving():
             saved = original(self, *args, **kwargs)
-        _note_saved(original.__name__)
+        _note_saved()
         return saved
 
     return write
@@ -287,7 +291,7 @@ def _awrite(original: Callable[..., Any]) -> Callable[..., Any]:
         _come_to(original.__name__, args)
         with _marked_saving():
             saved = await original(self, *args, **kwargs)
-        _note_saved(original.__name__)
+        _note_saved()
         return saved
 
     return write
@@ -307,10 +311,10 @@ def _come_to(method: str, args: Sequence[Any]) -> None:
         injection.check_alive()
 
 
-def _note_saved(method: str) -> None:
+def _note_saved() -> None:
     injection = current()
-    if injection is not None and method in _PUTS:
-        injection.is_saved = True
+    if injection is not None:
+        injection.saves += 1
 
 
 _PUTS: Final = frozenset({"put", "aput"})
