@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import threading
 import time
 from asyncio import BaseEventLoop
@@ -28,6 +29,7 @@ MAX_ROUNDS_AT_THE_END: Final = 1_000
 
 _REAL_LOCK: Final = threading.Lock
 _REAL_RLOCK: Final = threading.RLock
+_NUMBERED: Final = re.compile(r"^(Thread|.*?)(?:-\d+)+(?= \(|$)")
 _WORK_ITEM: Final[Any] = pools._WorkItem
 
 
@@ -237,9 +239,13 @@ class ThreadSchedule:
             self._real(threading.Thread, "start", thread)
             return
         run = thread.run
-        self._of_threads[thread] = member = _Member(thread.name)
+        self._of_threads[thread] = member = _Member(self._name_of(thread.name))
         thread.run = lambda: self._run(member, run)  # type: ignore[method-assign]
         self._begin(thread, member)
+
+    def _name_of(self, name: str) -> str:
+        """Return a name with a number of this block: threads and pools are counted in the process, so their names differ."""
+        return _NUMBERED.sub(lambda found: f"{found[1]} {next(self._numbers)}", name)
 
     def _begin(self, thread: threading.Thread, member: _Member) -> None:
         self._real(threading.Thread, "start", thread)
@@ -284,7 +290,7 @@ class ThreadSchedule:
         future: Future[Any] = Future()
         item = _work_item(future, function, args, kwargs)
         jobs = self._pools.setdefault(id(pool), _Pool(pool._max_workers))
-        member = _Member(f"{pool._thread_name_prefix or 'job'} {next(self._numbers)}")
+        member = _Member(self._name_of(f"{pool._thread_name_prefix or 'job'}-0"))
 
         def job() -> None:
             try:

@@ -95,6 +95,11 @@ class _Call:
         self._injection.resume()
         return True
 
+    def saves_behind(self, options: Mapping[str, Any]) -> bool:
+        """True for a graph with a checkpointer that goes on while it saves."""
+        saver = getattr(self.runnable, "checkpointer", None)
+        return bool(saver) and saver is not True and options.get("durability") in (None, "async")
+
     def again(self, given: Any) -> Any:
         """Return the input of a graph whose process was killed: none, if something of this call has been saved."""
         return None if self._injection.saves > self._saves else given
@@ -176,7 +181,7 @@ def _ainvoke(original: Callable[..., Any]) -> Callable[..., Any]:
         call = _begin(self)
         if call is None:
             return await original(self, input, config, **kwargs)
-        if call.is_graph and kwargs.get("durability") in (None, "async"):
+        if call.saves_behind(kwargs):
             kwargs["durability"] = "sync"  # as in `_submit`: else the speed of the database decides
         try:
             return await _of_acaller(call, original, self, input, config, **kwargs)

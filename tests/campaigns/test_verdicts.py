@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, get_args
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import ScriptedChatModel, hold, record, say
+from llmtest import ScriptedChatModel, call, hold, record, say
 from llmtest.campaigns import faults
 from llmtest.campaigns.verdicts import FAILED, SURVIVED, Outcome, Survival, Verdict, answers_of, outcomes, survival
 from llmtest.errors import CampaignError
+from llmtest.protocol import run_checks
 from llmtest.recording.recording import Recording
 
 
@@ -287,24 +290,56 @@ def test_gates_are_released_at_the_end_of_a_run() -> None:
     assert faults(asks, kinds="empty answer").counts() == {"recovered": 1}
 
 
+@tool
+async def look(q: str) -> str:
+    """Look."""
+    await asyncio.sleep(0)
+    return f"found {q}"
+
+
+async def an_agent() -> None:
+    model = ScriptedChatModel(call("look", q="x"), "Done.", name="model")
+    assert (await create_agent(model, [look]).ainvoke({"messages": "hi"}))["messages"][-1].text == "Done."
+
+
+async def a_model() -> None:
+    assert (await ScriptedChatModel("Hello", name="model").ainvoke("hi")).text == "Hello"
+
+
+def fallbacks_in_a_batch() -> None:
+    first = ScriptedChatModel(say("a").repeat(), name="first")
+    second = ScriptedChatModel(say("b").repeat().optional(), name="second")
+    asks = first.with_fallbacks([second], exceptions_to_handle=(ConnectionError,))
+    assert len(asks.batch(["1", "2"])) == 2
+
+
+def several_prompts() -> None:
+    ScriptedChatModel(say("a").times(3), name="model").generate([[HumanMessage(text)] for text in "123"])
+
+
+ORDINARY = (an_agent, a_model, fallbacks_in_a_batch, several_prompts)
+OPEN = {"cancelled chat model", "fallbacks in a batch", "chat models generated together"}
+
+
 def test_open_faults_of_langchain_are_found_by_campaigns_that_are_not_told_where() -> None:
-    async def an_agent_is_cancelled() -> None:
-        await ScriptedChatModel("Hello").ainvoke("hi")
+    verdicts = [verdict for program in ORDINARY for verdict in faults(program, survives=Exception).verdicts]
 
-    def several_prompts_together() -> None:
-        ScriptedChatModel(say("a").times(3)).generate([[HumanMessage("1")], [HumanMessage("2")], [HumanMessage("3")]])
+    found = {name: verdict for verdict in verdicts for name in verdict.deviations}
 
-    def fallbacks_of_a_batch() -> None:
-        model = ScriptedChatModel(say("a").times(2)).with_fallbacks([], exceptions_to_handle=(KeyError,))
-        model.batch(["1", "2"])
+    assert found.keys() >= OPEN
+    assert all(found[name].witness for name in OPEN)
 
-    found = {
-        name
-        for program in (an_agent_is_cancelled, several_prompts_together, fallbacks_of_a_batch)
-        for name in faults(program, kinds=["timeout", "cancelled"]).deviations
-    }
 
-    assert found >= {"cancelled chat model", "fallbacks in a batch"}
+def test_they_are_found_without_the_list_of_known_ones_too(monkeypatch) -> None:
+    monkeypatch.setattr(run_checks, "known", lambda *_: None)
+
+    verdicts = [verdict for program in ORDINARY for verdict in faults(program, survives=Exception).verdicts]
+
+    never_ended = [verdict for verdict in verdicts if verdict.outcome == "wrong and silent" and "never ended" in verdict.why]
+    assert {verdict.why.partition(" ")[0] for verdict in never_ended}
+    shown = " ".join(verdict.why for verdict in never_ended)
+    assert "RunnableWithFallbacks" in shown
+    assert "model" in shown
 
 
 def test_a_run_that_is_left_open_is_wrong() -> None:
