@@ -117,7 +117,7 @@ class Injection:
         _open.remove(self)
         if not _open:
             answering.inject = None
-            for source in SOURCES:
+            for source in reversed(SOURCES):  # both wrap the calls of retrievers
                 importlib.import_module(source).uninstall()
 
     @property

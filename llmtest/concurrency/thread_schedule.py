@@ -398,7 +398,7 @@ def _work_item(future: Future[Any], function: Any, args: Any, kwargs: Any) -> Ca
     """Return what runs a job and gives its future the outcome, as a worker of a pool does."""
     try:
         item = _WORK_ITEM(future, function, args, kwargs)
-    except TypeError:  # Python 3.14 has another one
+    except TypeError:  # pragma: no cover  # Python 3.14 has another one
         item = _WORK_ITEM(future, (function, args, kwargs))
         context = pools.WorkerContext(None, ())  # type: ignore[attr-defined]
         return lambda: item.run(context)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
@@ -48,8 +47,8 @@ def install() -> None:
         graphs, savers = _imported("langgraph.pregel.main"), _imported("langgraph.checkpoint.base")
         if graphs is not None and savers is not None:
             _patches.append(FamilyPatch(savers.BaseCheckpointSaver, lambda _: _WRITES))
-            executor = getattr(sys.modules.get("langgraph.pregel._executor"), "BackgroundExecutor", None)
-            if executor is not None:
+            executor = getattr(_imported("langgraph.pregel._executor"), "BackgroundExecutor", None)
+            if executor is not None:  # pragma: no branch  # it is private: a later LangGraph may have another one
                 _patches.append(replace(executor, "submit", _submit))
 
 

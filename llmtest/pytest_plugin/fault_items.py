@@ -67,8 +67,7 @@ _every: Final = pytest.StashKey[Sequence[pytest.Function]]()  # the items whose 
 def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
     """Yield the item, and one for each fault at each call of it."""
     yield item
-    marks = list(item.iter_markers(MARKER)) if isinstance(item, pytest.Function) else []
-    if not marks or not isinstance(item, pytest.Function):
+    if not isinstance(item, pytest.Function) or not (marks := list(item.iter_markers(MARKER))):
         return
     try:
         options = _options_of(marks)
@@ -138,9 +137,8 @@ def _run_clean(item: pytest.Function) -> Clean | tuple[str, str]:
     try:
         reports = runtestprotocol(item, log=False, nextitem=None)
     finally:
-        if ATTEMPT in item.stash:
-            item.stash[ATTEMPT].forget()
-            del item.stash[ATTEMPT]
+        item.stash[ATTEMPT].forget()
+        del item.stash[ATTEMPT]
         capture: Any = manager.getplugin("capturemanager")
         if capture is not None and capture.is_globally_capturing():
             capture.resume_global_capture()  # pytest goes on to collect
@@ -299,7 +297,7 @@ def _judge(planned: Planned, item: pytest.Item, injection: Injection, error: Bas
     attempt: Attempt = item.stash[ATTEMPT]
     # What the program does not ask for after a fault is no mistake of the test.
     for double in attempt.page.doubles.values():
-        if isinstance(double, Script | RecordedAnswers):
+        if isinstance(double, Script | RecordedAnswers):  # pragma: no branch  # there is no other kind of double
             double.owe_nothing()
     recording = attempt.recording
     assert recording is not None

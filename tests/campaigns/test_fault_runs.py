@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from langchain_core.documents import Document
@@ -439,3 +440,47 @@ def test_faults_that_do_not_come_prove_nothing() -> None:
     with pytest.raises(FaultError) as caught:
         matrix.check()
     assert str(caught.value).startswith("not exposed: ScriptedChatModel#1 timeout\n")
+
+
+@pytest.mark.parametrize("dialect", ["openai", "openai-responses", "anthropic"])
+def test_a_stream_in_the_dialect_of_a_provider_breaks_after_each_chunk(dialect: str) -> None:
+    def asks() -> None:
+        list(ScriptedChatModel(say("a", "b"), dialect=dialect, name="model").stream("hi"))
+
+    matrix = faults(asks, kinds=["stream cut", "timeout", "connection reset"], survives=Exception)
+
+    assert [cell.name for cell in matrix if "cut" in cell.name] == [f"model#1 stream cut after chunk {n}" for n in (1, 2)]
+    errors = [type(verdict.error).__name__ for verdict in matrix.verdicts[:2]]
+    assert errors == ["APITimeoutError", "APIConnectionError"]
+
+
+@pytest.mark.parametrize("dialect", ["plain", "openai", "anthropic"])
+def test_a_streamed_tool_call_is_cut_within_its_arguments(dialect: str) -> None:
+    @tool
+    def look(q: str) -> str:
+        """Look."""
+        return q
+
+    def asks() -> None:
+        model = ScriptedChatModel(call("look", q="x"), dialect=dialect, name="model").bind_tools([look])
+        chunks = list(model.stream("hi"))
+        assert sum(len(chunk.tool_call_chunks) for chunk in chunks)
+
+    matrix = faults(asks, kinds="stream cut", survives=ConnectionResetError)
+
+    assert len(matrix) > 3
+    assert matrix.counts() == {"declared error": len(matrix)}
+
+
+def test_at_how_many_chunks_a_stream_is_cut_can_be_chosen() -> None:
+    def asks() -> None:
+        list(ScriptedChatModel(say(*"abcdefghijklmnopqrstuvwxyz"), name="model").stream("hi"))
+
+    some, every, one = (faults(asks, kinds="stream cut", survives=OSError, **options) for options in ({}, {"chunks": "all"}, {"chunks": 1}))
+
+    assert [len(some), len(every), len(one)] == [20, 26, 1]
+    assert str(some).splitlines()[-1] == '  left out: stream cut at 20 of 26 chunks of `model#1`; chunks="all" takes each'
+    assert every.left_out == ()
+    assert Matrix.from_json(some.as_json()) == replace(some, verdicts=())
+    with pytest.raises(CampaignError):
+        faults(asks, chunks=0)

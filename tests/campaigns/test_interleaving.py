@@ -314,6 +314,15 @@ def test_a_timer_is_never_early() -> None:
     assert orders(waits).failing is None
 
 
+def test_a_thread_of_llmtest_is_no_hole() -> None:
+    async def program() -> None:
+        thread = threading.Thread(target=int, name="llmtest traces")
+        thread.start()
+        thread.join()
+
+    assert orders(program, runs=3).unordered == 0
+
+
 @pytest.mark.parametrize("starts", ["a thread", "a pool"])
 def test_threads_of_an_async_program_are_a_hole(starts: str) -> None:
     async def program() -> None:

@@ -436,3 +436,4 @@ def test_a_model_that_is_called_past_its_run_has_no_fault() -> None:
     with Injection(record()):
         assert Own()._generate([]).generations[0].text == "Hello there"
         assert next(OwnStream()._stream([])).text == "Hello"
+        assert in_chunks(OwnStream()) == "Hello there"  # in a run that no recording has

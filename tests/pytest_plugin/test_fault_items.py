@@ -507,7 +507,7 @@ def test_the_matrix_of_a_marker_is_a_snapshot_and_a_lost_retry_is_a_changed_cell
     assert first.counts == same.counts == {"passed": 3, "xfailed": 1}
     assert alone.counts == {"passed": 1, "deselected": 3}
     assert changed.counts == {"passed": 1, "xfailed": 2, "failed": 1}
-    part = changed.part("TestIt.test_it[model-matrix]")
+    part = changed.part("llmtest: snapshot")
     assert "-     recovered         timeout" in part
     assert "+     crash             server error, timeout" in part
     assert "test_it.py::TestIt::test_it[model-matrix]" in part
