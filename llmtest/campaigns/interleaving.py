@@ -208,7 +208,7 @@ def _counted_threads() -> Iterator[list[threading.Thread]]:
             started.append(thread)
         before(thread)
 
-    threading.Thread.start = start  # type: ignore[method-assign]
+    threading.Thread.start = start  # type: ignore[method-assign, assignment]
     try:
         yield started
     finally:

@@ -121,7 +121,9 @@ def check_chunks(chunks: object) -> int | None:
     return chunks
 
 
-def plan(calls: Sequence[Call], moments: Mapping[str, int], kinds: Sequence[str], chunks: int | None = MAX_CHUNKS) -> PlannedFaults:
+def plan(
+    calls: Sequence[Call], moments: Mapping[str, int], kinds: Sequence[str], chunks: int | None = MAX_CHUNKS
+) -> PlannedFaults:
     """Return every fault of these kinds at every call and moment, at most at so many chunks of a stream."""
     kept: list[Fault] = []
     left_out: list[str] = []
@@ -216,8 +218,8 @@ def _stream_cuts(call: Call) -> Iterator[tuple[str, Act]]:
     calls = [_call_of(said).calls[0] for said in call.tool_calls] if call.is_streamed else []
     for place, last in enumerate(calls):
         for number in range(1, len(last.tokens) + 1):
-            parts = (*cuts[: len(call.tokens)][-1:], *calls[:place], replace(last, pieces=last.tokens[:number]))
-            cuts.append(_parts(*parts))
+            text = cuts[: len(call.tokens)][-1:]
+            cuts.append(_parts(*text, *calls[:place], replace(last, pieces=last.tokens[:number])))
     for number, said in enumerate(cuts, 1):
         yield f"stream cut after chunk {number}", Injected(replace(said, failure=failure).unchecked())
 

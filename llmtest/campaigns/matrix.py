@@ -49,8 +49,8 @@ class Cell:
 class Matrix:
     """The outcomes of a campaign. `str(matrix)` is its text, which `llm_snapshot` compares: a lost retry is a changed line.
 
-    `holes` are the calls that cannot have a fault, because nothing of ours stands in their way. `verdicts` has the witnesses and errors, in
-    the order of the cells; empty for a matrix that was read. `left_out` says which chunks of long streams had no fault.
+    `holes` are the calls that cannot have a fault, because nothing of ours stands in their way. `left_out` says which chunks of
+    long streams had none. `verdicts` has the witnesses and errors, in the order of the cells; empty for a matrix that was read.
     """
 
     cells: tuple[Cell, ...]

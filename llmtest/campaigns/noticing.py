@@ -53,7 +53,7 @@ def _function_of(program: Any) -> Any:
         program = program.__func__
     if inspect.isclass(program) or isinstance(program, FunctionType):
         return inspect.unwrap(program)
-    called = getattr(type(program), "__call__", None)
+    called = vars(type(program)).get("__call__")
     return called if isinstance(called, FunctionType) else program
 
 

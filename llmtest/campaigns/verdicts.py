@@ -27,7 +27,8 @@ Outcome = Literal["recovered", "declared error", "wrong and silent", "crash", "h
 
 `recovered`: it did what it should. `declared error`: it raised an error that `survives=` allows. `wrong and silent`: no error,
 but an assertion or an invariant is broken. `crash`: any other error. `hang`: it would never have ended. `not exposed`: the fault
-did not come, or changed nothing, or the program swallowed it and asserts nothing. `cannot tell`: the script has no answer for what the program does after the fault.
+did not come, or changed nothing, or the program swallowed it and asserts nothing. `cannot tell`: the script has no answer for
+what the program does after the fault.
 """
 
 SURVIVED: Final = frozenset[Outcome]({"recovered", "declared error"})

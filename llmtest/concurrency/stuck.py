@@ -4,8 +4,8 @@ No clock decides. The waits of the program (conditions, and so events, queues an
 an event loop with nothing to do) look up from time to time. If all other threads are seen to wait twice, and none has moved in
 between, then all of them waited at one moment, and no one will ever move again.
 
-A thread that waits for anything else (a socket, a `SimpleQueue`, a lock from before) may move again, for all that is known. So may
-one that was there before and has moved since.
+A thread that waits for anything else (a socket, a `SimpleQueue`, a lock from before) may move again, for all that is known. So
+may one that was there before and has moved since.
 """
 
 from __future__ import annotations

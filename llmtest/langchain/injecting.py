@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from langchain_core.language_models import BaseChatModel, BaseLLM
-from langchain_core.outputs import ChatResult, Generation, GenerationChunk, LLMResult
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool
 
@@ -198,7 +198,7 @@ def _is_single(prompt: Any) -> bool:
     return len(prompt) == 1 or not any(isinstance(each, str) for each in prompt)
 
 
-def _whole(model: Any, step: Any, prompt: Any, kwargs: Mapping[str, Any]) -> ChatResult | LLMResult:
+def _whole(model: Any, step: Any, prompt: Any, kwargs: Mapping[str, Any]) -> Any:
     dialect = _dialect_of(model, kwargs)
     if isinstance(step, Fail):
         raise exception(step, dialect)

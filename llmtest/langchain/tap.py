@@ -445,6 +445,7 @@ class _Hook:
 
 TAP: Tap = object.__new__(Tap)
 
+
 @once
 def install() -> None:
     """Attach the tap to LangChain, once per process. Safe to call from any thread, any number of times."""

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from langchain_core.documents import Document
@@ -476,7 +477,10 @@ def test_at_how_many_chunks_a_stream_is_cut_can_be_chosen() -> None:
     def asks() -> None:
         list(ScriptedChatModel(say(*"abcdefghijklmnopqrstuvwxyz"), name="model").stream("hi"))
 
-    some, every, one = (faults(asks, kinds="stream cut", survives=OSError, **options) for options in ({}, {"chunks": "all"}, {"chunks": 1}))
+    def cut(**options: Any) -> Matrix:
+        return faults(asks, kinds="stream cut", survives=OSError, **options)
+
+    some, every, one = cut(), cut(chunks="all"), cut(chunks=1)
 
     assert [len(some), len(every), len(one)] == [20, 26, 1]
     assert str(some).splitlines()[-1] == '  left out: stream cut at 20 of 26 chunks of `model#1`; chunks="all" takes each'

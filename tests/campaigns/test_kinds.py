@@ -92,8 +92,8 @@ LONG = replace(CHAT, tokens=tuple("abcdefghij"))
 @pytest.mark.parametrize(
     ("chunks", "numbers", "left_out"),
     [
-        (3, [1, 5, 10], ("stream cut at 3 of 10 chunks of `model#1`; chunks=\"all\" takes each",)),
-        (1, [1], ("stream cut at 1 of 10 chunks of `model#1`; chunks=\"all\" takes each",)),
+        (3, [1, 5, 10], ('stream cut at 3 of 10 chunks of `model#1`; chunks="all" takes each',)),
+        (1, [1], ('stream cut at 1 of 10 chunks of `model#1`; chunks="all" takes each',)),
         (10, [*range(1, 11)], ()),
         (None, [*range(1, 11)], ()),
     ],
@@ -108,7 +108,10 @@ def test_long_streams_are_cut_at_some_chunks_and_it_is_said(chunks, numbers, lef
 def test_a_consumer_leaves_a_long_stream_at_some_chunks_and_other_moments_stay() -> None:
     faults, said = plan([], {"chunk": 9, "await": 9}, kind_names(), 2)
 
-    assert [str(fault) for fault in faults if fault.kind == "consumer stops"] == ["chunk#1 consumer stops", "chunk#9 consumer stops"]
+    assert [str(fault) for fault in faults if fault.kind == "consumer stops"] == [
+        "chunk#1 consumer stops",
+        "chunk#9 consumer stops",
+    ]
     assert len([fault for fault in faults if fault.kind == "cancelled"]) == 9
     assert said == ('consumer stops at 2 of 9 chunks; chunks="all" takes each',)
 

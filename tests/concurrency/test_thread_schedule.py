@@ -377,6 +377,8 @@ def test_a_timer_may_fire_late_and_never_early() -> None:
 def test_names_of_threads_and_pools_do_not_depend_on_what_ran_before() -> None:
     def names() -> list[str]:
         with ThreadSchedule(usual) as schedule:
-            return [schedule._name_of(name) for name in ("Thread-7 (work)", "Thread-9", "ThreadPoolExecutor-3-0", "mine", "my-pool-0")]
+            return [
+                schedule._name_of(name) for name in ("Thread-7 (work)", "Thread-9", "ThreadPoolExecutor-3-0", "mine", "my-pool-0")
+            ]
 
     assert names() == names() == ["Thread 1 (work)", "Thread 2", "ThreadPoolExecutor 3", "mine", "my-pool 4"]

@@ -7,7 +7,6 @@ import functools
 import operator
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from langchain_core.language_models import (
 )
 from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, GenerationChunk
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool, StructuredTool, ToolException, tool
 from langchain_openai import ChatOpenAI
@@ -235,9 +234,7 @@ class OwnStream(Own):
         ran.append(self.said)
         yield from (ChatGenerationChunk(message=AIMessageChunk(word)) for word in ("Hello", " there"))
 
-    def _generate(
-        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> ChatResult:
+    def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
 
 
@@ -260,6 +257,11 @@ class OwnText(LLM):
     def _call(self, prompt: str, *args: Any, **kwargs: Any) -> str:
         ran.append(prompt)
         return "Hello there"
+
+
+class OwnTextStream(OwnText):
+    def _stream(self, prompt: str, *args: Any, **kwargs: Any) -> Iterator[GenerationChunk]:
+        yield from (GenerationChunk(text=word) for word in ("Hello", " there"))
 
 
 def in_full(model: Any) -> str:
@@ -294,6 +296,7 @@ MODELS = [
     *((lambda: FakeListChatModel(responses=["Hello there"]), way) for way in (in_full, in_chunks, awaited_in_chunks)),
     *((lambda: FakeMessagesListChatModel(responses=[AIMessage("Hello there")]), way) for way in (in_full, awaited)),
     *((OwnText, way) for way in (in_full, in_chunks, awaited)),
+    *((OwnTextStream, way) for way in (in_chunks, awaited_in_chunks)),
     *((lambda: FakeListLLM(responses=["Hello there"]), way) for way in (in_full, awaited)),
     *((lambda: FakeStreamingListLLM(responses=["Hello there"]), way) for way in (in_chunks, awaited_in_chunks)),
 ]

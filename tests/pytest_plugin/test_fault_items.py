@@ -69,6 +69,10 @@ def test_each_fault_is_an_item_and_the_first_line_says_how_to_repeat_it(suite):
     assert "agent.invoke" in outcome.part("test_agent[search#1 raises TimeoutError]")
 
 
+def test_a_suite_without_capture_and_with_other_tests(suite):
+    assert suite.run(AGENT + "\ndef test_other():\n    pass\n", "-s").counts == {"passed": 3, "failed": 3}
+
+
 def test_items_are_selected_by_name_and_by_what_failed_last(suite):
     assert suite.run(AGENT, "-k", "search and text").counts == {"passed": 1, "deselected": 4}
     assert suite.run(None, "test_it.py::test_agent[model#2 timeout]").counts == {"failed": 1}
@@ -285,8 +289,8 @@ def test_pairs_are_shrunk_to_the_smallest_set(suite, spares, counts, smallest):
 
 
 TAKES = (
-    "the marker llm_faults takes `kinds`, `survives`, `effects`, `invariants`, `max_tokens`, `pairs`, `chunks`, `snapshot` by name; "
-    "got "
+    "the marker llm_faults takes `kinds`, `survives`, `effects`, `invariants`, `max_tokens`, `pairs`, `chunks`, `snapshot` by name;"
+    " got "
 )
 
 
@@ -511,7 +515,13 @@ def test_the_matrix_of_a_marker_is_a_snapshot_and_a_lost_retry_is_a_changed_cell
     assert "-     recovered         timeout" in part
     assert "+     crash             server error, timeout" in part
     assert "test_it.py::TestIt::test_it[model-matrix]" in part
-    assert suite.run_on_workers(before).counts == {"passed": 3, "xfailed": 1}
+
+
+def test_workers_compare_one_matrix(suite):
+    source = AGENT.replace('"error text"]', '"error text"], snapshot=True')
+
+    assert suite.run(source, "--snapshot-update").counts == {"passed": 3, "xfailed": 3}
+    assert suite.run_on_workers(source).counts == {"passed": 3, "xfailed": 3}
 
 
 def test_a_matrix_needs_the_outcome_of_each_fault(suite):

@@ -40,7 +40,7 @@ def until_good(ask: Callable[[], T], is_good: Callable[[T], object]) -> T:
     for _ in range(TIMES):
         try:
             answer = ask()
-        except Exception:  # noqa: S112  # whatever went wrong, it is asked again
+        except Exception:  # whatever went wrong, it is asked again
             continue
         if is_good(answer):
             return answer
@@ -51,7 +51,7 @@ async def until_good_async(ask: Callable[[], Awaitable[T]], is_good: Callable[[T
     for _ in range(TIMES):
         try:
             answer = await ask()
-        except Exception:  # noqa: S112
+        except Exception:
             continue
         if is_good(answer):
             return answer
@@ -161,7 +161,9 @@ def structured_output() -> None:
     model: Runnable[Any, Any] = ScriptedChatModel(structured(Weather(city="Paris", celsius=18)), name="model")
     typed = model.with_structured_output(Weather)  # type: ignore[attr-defined]
 
-    found = until_good(lambda: typed.invoke("weather in Paris?"), lambda found: isinstance(found, Weather) and found.city == "Paris")
+    found = until_good(
+        lambda: typed.invoke("weather in Paris?"), lambda found: isinstance(found, Weather) and found.city == "Paris"
+    )
 
     assert found == Weather(city="Paris", celsius=18)
 
@@ -218,9 +220,7 @@ async def gathered() -> None:
 def deep_tools() -> None:
     """An agent whose tool asks another agent, with a second model where the first fails."""
     asks = reply(call("weather", city="Paris"), call("city_of", country="France"))
-    inner_model = ScriptedChatModel(
-        on(last="human") >> asks.repeat(), on(last="tool") >> say(ANSWER).repeat(), name="inner"
-    )
+    inner_model = ScriptedChatModel(on(last="human") >> asks.repeat(), on(last="tool") >> say(ANSWER).repeat(), name="inner")
     retries = [ModelRetryMiddleware(on_failure="error"), ToolRetryMiddleware()]
     inner = create_agent(inner_model, [weather, city_of], middleware=retries, name="inner_agent")
 
