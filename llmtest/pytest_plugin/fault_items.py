@@ -140,7 +140,7 @@ def _run_clean(item: pytest.Function) -> Clean | tuple[str, str]:
         item.stash[ATTEMPT].forget()
         del item.stash[ATTEMPT]
         capture: Any = manager.getplugin("capturemanager")
-        if capture.is_globally_capturing():  # not with `-s`
+        if capture is not None and capture.is_globally_capturing():  # not with `-s`
             capture.resume_global_capture()  # pytest goes on to collect
     bad = next((report for report in reports if not report.passed), None)
     return item.stash.get(_clean, ("call", "it did not run")) if bad is None else (str(bad.when), _crash_of(bad))

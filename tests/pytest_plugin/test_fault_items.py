@@ -289,8 +289,8 @@ def test_pairs_are_shrunk_to_the_smallest_set(suite, spares, counts, smallest):
 
 
 TAKES = (
-    "the marker llm_faults takes `kinds`, `survives`, `effects`, `invariants`, `max_tokens`, `pairs`, `chunks`, `snapshot` by name;"
-    " got "
+    "the marker llm_faults takes `kinds`, `survives`, `effects`, `invariants`, `max_tokens`, `pairs`, `chunks`, `snapshot` "
+    "by name; got "
 )
 
 
