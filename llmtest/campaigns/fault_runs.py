@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from llmtest import ledger
 from llmtest.campaigns import driving
-from llmtest.campaigns.injection import Injection
+from llmtest.campaigns.injection import Injection, attached
 from llmtest.campaigns.kinds import MAX_CHUNKS, Fault, check_chunks, check_kinds, plan
 from llmtest.campaigns.matrix import Matrix, matrix_of
 from llmtest.campaigns.verdicts import Clean, Survival, Verdict, check_effects, clean_run, injection_of, judge, survival
@@ -67,6 +67,11 @@ def faults(
     """
     chosen, most = check_kinds(kinds), check_chunks(chunks)
     wanted = survival(survives, effects=effects, invariants=invariants, max_tokens=max_tokens)
+    with attached():
+        return _matrix(program, chosen, most, wanted, pairs)
+
+
+def _matrix(program: Callable[[], Any], chosen: Sequence[str], most: int | None, wanted: Survival, pairs: bool) -> Matrix:
     clean = _clean(program)
     check_effects(wanted, clean)
     planned, left_out = plan(clean.calls, clean.moments, chosen, most)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
@@ -105,8 +106,7 @@ class Injection:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        for source in SOURCES:
-            importlib.import_module(source).install()
+        _attach()
         _open.append(self)
         answering.inject = _of_model
         self.watch.__enter__()
@@ -117,8 +117,7 @@ class Injection:
         _open.remove(self)
         if not _open:
             answering.inject = None
-            for source in reversed(SOURCES):  # both wrap the calls of retrievers
-                importlib.import_module(source).uninstall()
+        _detach()
 
     @property
     def missing(self) -> list[Fault]:
@@ -223,6 +222,33 @@ class Injection:
 
 
 _open: Final[list[Injection]] = []
+_attached = 0
+
+
+@contextmanager
+def attached() -> Iterator[None]:
+    """Have the sources wrapped while the block is open: else each injection wraps them anew."""
+    _attach()
+    try:
+        yield
+    finally:
+        _detach()
+
+
+def _attach() -> None:
+    global _attached
+    _attached += 1
+    if _attached == 1:
+        for source in SOURCES:
+            importlib.import_module(source).install()
+
+
+def _detach() -> None:
+    global _attached
+    _attached -= 1
+    if not _attached:
+        for source in reversed(SOURCES):  # both wrap the calls of retrievers
+            importlib.import_module(source).uninstall()
 
 
 def current() -> Injection | None:

@@ -108,8 +108,7 @@ class Clean:
     """The names of the root runs whose callers see something else than the runs say, without a fault already."""
     is_woken: bool = False
     """True if a thread from before wakes the program, so that a hang cannot be told from a wait for it."""
-    notices: bool = True
-    """False if the program asserts nothing, so that it cannot notice a wrong answer."""
+    program: Callable[..., object] | None = None
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -135,7 +134,7 @@ def clean_run(recording: Recording, injection: Injection, program: Callable[...,
     moments = dict(sorted(injection.moments.items()))
     unequal = frozenset(name for name, _ in unequal_roots(injection, recording))
     reached = tuple(call for call in calls if call.label not in holes)
-    return Clean(reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, can_notice(program))
+    return Clean(reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, program)
 
 
 def _as_answered(call: Call, injection: Injection, *, is_scripted: bool) -> Call:
@@ -280,9 +279,9 @@ def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple
     for predicate in wanted.predicates:
         if why := _refuses(predicate, recording):
             return "wrong and silent", why
-    swallowed = () if clean.notices or wanted.replaces_assertions else broken_invariants(recording, _SWALLOWED, ended_well=True)
-    for violation in swallowed:
-        return "not exposed", f"nothing noticed it, because the test asserts nothing: {violation.text}"
+    swallowed = [] if wanted.replaces_assertions else broken_invariants(recording, _SWALLOWED, ended_well=True)
+    if swallowed and clean.program is not None and not can_notice(clean.program):
+        return "not exposed", f"nothing noticed it, because the test asserts nothing: {swallowed[0].text}"
     return "recovered", ""
 
 
