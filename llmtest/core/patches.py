@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -33,8 +34,11 @@ def replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Patch:
 
 
 def replace_all(kind: Any, wraps: Mapping[str, Callable[[Any], Any]]) -> list[Patch]:
-    """Replace those of the attributes `wraps` that a class has itself, each by what its function makes of it."""
-    return [replace(kind, name, wrap) for name, wrap in wraps.items() if name in kind.__dict__]
+    """Replace those of the methods `wraps` that a class has itself, each by what its function makes of it.
+
+    What is no function stays: a static method, and a mock that a test has put there, are called without `self`.
+    """
+    return [replace(kind, name, wrap) for name, wrap in wraps.items() if isinstance(kind.__dict__.get(name), FunctionType)]
 
 
 def subclasses(kind: type[T]) -> Iterator[type[T]]:

@@ -130,6 +130,9 @@ def _documents(act: Done) -> list[Any]:
 
 def _asked(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Injected | None, UUID | None]:
     """Return what a model says in place of its answer to this call, and the run of the call."""
+    prompt = _prompt_of(args, kwargs)
+    if isinstance(prompt, list) and len(prompt) > 1 and isinstance(prompt[0], str):
+        return None, None  # several prompts of a text model: LangChain passes the run of the first alone
     given = [*args[2:3], kwargs.get("run_manager")]  # after the prompt and the stop sequences
     run = run_of(next((manager for manager in given if manager is not None), None), model)
     run_id = getattr(run, "run_id", None)
@@ -138,24 +141,24 @@ def _asked(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[I
 
 def _generating(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def generate(self: Any, prompt: Any, *args: Any, **kwargs: Any) -> Any:
+    def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        said = _asked(self, (prompt, *args), kwargs)[0] if _is_single(prompt) else None
+        said = _asked(self, args, kwargs)[0]
         if said is None or said.takes_step:
-            result = original(self, prompt, *args, **kwargs)
-        return result if said is None else _whole(self, said.step, prompt, kwargs)
+            result = original(self, *args, **kwargs)
+        return result if said is None else _whole(self, said.step, _prompt_of(args, kwargs), kwargs)
 
     return generate
 
 
 def _agenerating(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    async def generate(self: Any, prompt: Any, *args: Any, **kwargs: Any) -> Any:
+    async def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        said = _asked(self, (prompt, *args), kwargs)[0] if _is_single(prompt) else None
+        said = _asked(self, args, kwargs)[0]
         if said is None or said.takes_step:
-            result = await original(self, prompt, *args, **kwargs)
-        return result if said is None else _whole(self, said.step, prompt, kwargs)
+            result = await original(self, *args, **kwargs)
+        return result if said is None else _whole(self, said.step, _prompt_of(args, kwargs), kwargs)
 
     return generate
 
@@ -171,7 +174,7 @@ def _streaming(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator
                         injection.note_chunk(run_id, chunk.text)
                         yield chunk
         if said is not None:
-            yield from _chunks(self, said.step, args[0], kwargs)
+            yield from _chunks(self, said.step, _prompt_of(args, kwargs), kwargs)
 
     return stream
 
@@ -187,15 +190,18 @@ def _astreaming(original: Callable[..., AsyncIterator[Any]]) -> Callable[..., As
                         injection.note_chunk(run_id, chunk.text)
                         yield chunk
         if said is not None:
-            for chunk in _chunks(self, said.step, args[0], kwargs):
+            for chunk in _chunks(self, said.step, _prompt_of(args, kwargs), kwargs):
                 yield chunk
 
     return stream
 
 
-def _is_single(prompt: Any) -> bool:
-    """True for one prompt: a text model gets several at once, and LangChain passes the run of the first alone."""
-    return len(prompt) == 1 or not any(isinstance(each, str) for each in prompt)
+def _prompt_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Return the prompt of a call, by whatever name the class takes it."""
+    return args[0] if args else next((kwargs[name] for name in _PROMPTS if name in kwargs), ())
+
+
+_PROMPTS: Final = ("messages", "prompts", "prompt")
 
 
 def _whole(model: Any, step: Any, prompt: Any, kwargs: Mapping[str, Any]) -> Any:

@@ -99,9 +99,11 @@ class _Call:
         saver = getattr(self.runnable, "checkpointer", None)
         return bool(saver) and saver is not True and options.get("durability") in (None, "async")
 
-    def again(self, given: Any) -> Any:
-        """Return the input of a graph whose process was killed: none, if something of this call has been saved."""
-        return None if self._injection.saves > self._saves else given
+    def again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return how a graph is called whose process was killed: with no input, if something of this call has been saved."""
+        if self._injection.saves == self._saves:
+            return args, kwargs
+        return ((None, *args[1:]), kwargs) if args else (args, {**kwargs, "input": None})
 
     def gave(self, value: Any) -> Any:
         """Note what the caller gets, and return it. What a graph gives depends on how it is called."""
@@ -151,16 +153,17 @@ def _meeting(original: Callable[[UUID, bool], None] | None) -> Callable[[UUID, b
 
 def _invoke(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def invoke(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Any:
+    def invoke(self: Any, *args: Any, **kwargs: Any) -> Any:
         call = _begin(self)
         if call is None:
-            return original(self, input, config, **kwargs)
+            return original(self, *args, **kwargs)
         try:
-            return _of_caller(call, original, self, input, config, **kwargs)
+            return _of_caller(call, original, self, *args, **kwargs)
         except BaseException:
             if not call.resumes():
                 raise
-            return _of_caller(call, original, self, call.again(input), config, **kwargs)
+            args, kwargs = call.again(args, kwargs)
+            return _of_caller(call, original, self, *args, **kwargs)
 
     return invoke
 
@@ -176,18 +179,19 @@ def _of_caller(call: _Call, original: Callable[..., Any], *args: Any, **kwargs: 
 
 def _ainvoke(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    async def ainvoke(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Any:
+    async def ainvoke(self: Any, *args: Any, **kwargs: Any) -> Any:
         call = _begin(self)
         if call is None:
-            return await original(self, input, config, **kwargs)
+            return await original(self, *args, **kwargs)
         if call.saves_behind(kwargs):
             kwargs["durability"] = "sync"  # as in `_submit`: else the speed of the database decides
         try:
-            return await _of_acaller(call, original, self, input, config, **kwargs)
+            return await _of_acaller(call, original, self, *args, **kwargs)
         except BaseException:
             if not call.resumes():
                 raise
-            return await _of_acaller(call, original, self, call.again(input), config, **kwargs)
+            args, kwargs = call.again(args, kwargs)
+            return await _of_acaller(call, original, self, *args, **kwargs)
 
     return ainvoke
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import MagicMock
 
 from llmtest.core.patches import FamilyPatch, replace, replace_all, subclasses
 
@@ -115,3 +116,13 @@ def test_a_class_with_two_bases_of_a_family_is_patched_once() -> None:
 
     assert Both().own() == "both!"
     patch.undo()
+
+
+def test_what_is_called_without_self_stays() -> None:
+    class Odd:
+        own = staticmethod(lambda: "static")
+        made = classmethod(lambda cls: "class")
+        mocked = MagicMock(return_value="mock")
+
+    assert replace_all(Odd, dict.fromkeys(("own", "made", "mocked", "missing"), louder)) == []
+    assert (Odd().own(), Odd().made(), Odd().mocked()) == ("static", "class", "mock")

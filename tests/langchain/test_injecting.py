@@ -440,3 +440,17 @@ def test_a_model_that_is_called_past_its_run_has_no_fault() -> None:
         assert Own()._generate([]).generations[0].text == "Hello there"
         assert next(OwnStream()._stream([])).text == "Hello"
         assert in_chunks(OwnStream()) == "Hello there"  # in a run that no recording has
+
+
+def test_a_class_may_call_itself_by_keyword() -> None:
+    class ByName(Own):
+        def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+            return super()._generate(messages=messages, *args, **kwargs)  # noqa: B026
+
+    def asks() -> None:
+        model = ByName()
+        model._generate(messages=[])
+        assert model.with_retry().invoke("hi").text == "Hello there"
+
+    assert faults(asks, kinds="timeout").counts() == {"recovered": 1}
+    assert injecting._prompt_of((), {}) == ()

@@ -293,6 +293,25 @@ def test_a_graph_in_a_runnable_without_a_run_is_resumed() -> None:
     assert set(killed(program).values()) == {"recovered"}
 
 
+def test_a_graph_that_is_called_by_keyword_is_resumed() -> None:
+    def program() -> None:
+        answer = agent(InMemorySaver()).invoke(input={"messages": "pay A"}, config=CONFIG)
+        assert answer["messages"][-1].content == "Done."
+
+    assert set(killed(program).values()) == {"recovered"}
+
+
+def test_a_runnable_may_name_its_arguments_as_it_likes() -> None:
+    class Asks(Runnable[str, str]):
+        def invoke(self, question: str, config: Any = None, **kwargs: Any) -> str:  # type: ignore[override]
+            return ScriptedChatModel("Hello", name="model").with_retry().invoke(question).text
+
+    def program() -> None:
+        assert Asks().invoke(question="hi") == "Hello"
+
+    assert faults(program, kinds="timeout").counts() == {"recovered": 1}
+
+
 def test_what_hears_of_roots_already_goes_on_hearing(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[bool] = []
     monkeypatch.setattr(tap, "meet", lambda run_id, is_root: heard.append(is_root))

@@ -73,6 +73,24 @@ def test_a_suite_without_capture_and_with_other_tests(suite):
     assert suite.run(AGENT + "\ndef test_other():\n    pass\n", "-s").counts == {"passed": 3, "failed": 3}
 
 
+def test_a_marker_of_one_parameter_is_for_that_one_alone(suite):
+    outcome = suite.run(
+        """
+        import pytest
+
+        with_faults = pytest.mark.llm_faults(kinds="timeout", survives=OSError)
+
+        @pytest.mark.parametrize("text", ["a", pytest.param("b", marks=with_faults)])
+        def test_it(scripted_chat_model, text):
+            scripted_chat_model("Hello", name="model").invoke(text)
+    """,
+        "-v",
+    )
+
+    assert outcome.counts == {"passed": 3}
+    assert "test_it[b-model#1 timeout] PASSED" in outcome.text
+
+
 def test_items_are_selected_by_name_and_by_what_failed_last(suite):
     assert suite.run(AGENT, "-k", "search and text").counts == {"passed": 1, "deselected": 4}
     assert suite.run(None, "test_it.py::test_agent[model#2 timeout]").counts == {"failed": 1}
