@@ -40,7 +40,8 @@ class Call:
     """A call of the run without faults, and what it gave.
 
     `label` is its short name: `search#2` is the second call of `search`. `text` is what it gave, as a text. Of a model,
-    `tool_calls` and `metadata` belong to its answer, and `tokens` are its streamed texts; empty if it did not stream.
+    `tool_calls` and `metadata` belong to its answer, and `tokens` are its streamed texts, if it `is_streamed`. A model that is
+    not `is_scripted` answers by its own class: its faults come there.
     """
 
     key: CallKey
@@ -49,6 +50,8 @@ class Call:
     tool_calls: tuple[ToolCall, ...] = ()
     tokens: tuple[str, ...] = ()
     metadata: FrozenDict = EMPTY
+    is_streamed: bool = False
+    is_scripted: bool = True
 
     @property
     def kind(self) -> RunKind:
@@ -151,7 +154,7 @@ def calls_of(recording: Recording) -> list[Call]:
 def _call(run: Run, key: CallKey, label: str) -> Call:
     tokens = tuple(filter(None, map(_text_of, run.tokens)))
     answer = run.output if isinstance(run.output, Message) and run.kind == "chat" else Message("ai")
-    return Call(key, label, said(run.output), answer.tool_calls, tokens, answer.response_metadata)
+    return Call(key, label, said(run.output), answer.tool_calls, tokens, answer.response_metadata, bool(run.tokens))
 
 
 def _text_of(token: Any) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from llmtest import ledger
 from llmtest.campaigns import driving
-from llmtest.campaigns.injection import Injection
-from llmtest.campaigns.kinds import Fault, check_kinds, faults_at, faults_of_program
+from llmtest.campaigns.injection import Injection, attached
+from llmtest.campaigns.kinds import MAX_CHUNKS, Fault, check_chunks, check_kinds, plan
 from llmtest.campaigns.matrix import Matrix, matrix_of
 from llmtest.campaigns.verdicts import Clean, Survival, Verdict, check_effects, clean_run, injection_of, judge, survival
 from llmtest.core.progress import progress
@@ -33,6 +33,7 @@ def faults(
     invariants: str | Iterable[str] = (),
     max_tokens: int | None = None,
     pairs: bool = False,
+    chunks: int | str = MAX_CHUNKS,
 ) -> Matrix:
     """Return the outcome of every fault at every call of `program`, a function without arguments, sync or async.
 
@@ -44,7 +45,8 @@ def faults(
     function that gets the `Recording` and returns whether all is well, or a list of them; without, the program's own assertions
     hold. Tools that `effects` names, or that have the tag `effects`, may have their effect once for equal arguments.
     `invariants` are names of `llmtest.campaigns.invariants`. With `pairs`, each two faults that the program survives alone
-    come together, at different calls: a pair that fails is a smallest set.
+    come together, at different calls: a pair that fails is a smallest set. `chunks` bounds at how many chunks of one stream it is
+    cut or left; `"all"` takes each.
 
     Raises:
         CampaignError: a name is unknown, `program` fails without a fault, or none of its calls can have one of these faults.
@@ -60,23 +62,28 @@ def faults(
         recovered         server error
         wrong and silent  empty answer
 
-    Not for several threads at once. Calls that no script answers, and what the program does before its first call, have no
-    faults: `matrix.holes` lists those calls.
+    Not for several threads at once. `matrix.holes` lists calls that can have no fault, such as answers from a cache; what the
+    program does outside of its calls has none.
     """
-    chosen, wanted = check_kinds(kinds), survival(survives, effects=effects, invariants=invariants, max_tokens=max_tokens)
+    chosen, most = check_kinds(kinds), check_chunks(chunks)
+    wanted = survival(survives, effects=effects, invariants=invariants, max_tokens=max_tokens)
+    with attached():
+        return _matrix(program, chosen, most, wanted, pairs)
+
+
+def _matrix(program: Callable[[], Any], chosen: Sequence[str], most: int | None, wanted: Survival, pairs: bool) -> Matrix:
     clean = _clean(program)
     check_effects(wanted, clean)
-    planned = [(fault,) for fault in faults_at(clean.calls, chosen)]
-    planned += [(fault,) for fault in faults_of_program(clean.moments, chosen)]
+    planned, left_out = plan(clean.calls, clean.moments, chosen, most)
     if not planned:
         raise CampaignError(f"no call of the program can have a fault of these kinds: {names(chosen)}")
     with _Progress() as step:
-        verdicts = [_verdict(program, each, clean, wanted, step, (n, len(planned))) for n, each in enumerate(planned, 1)]
+        verdicts = [_verdict(program, [each], clean, wanted, step, (n, len(planned))) for n, each in enumerate(planned, 1)]
         if pairs:
             alone = [verdict.faults[0] for verdict in verdicts if verdict.survived]
             both = [(a, b) for a, b in combinations(alone, 2) if a.call.key != b.call.key]
             verdicts += [_verdict(program, each, clean, wanted, step, (n, len(both))) for n, each in enumerate(both, 1)]
-    return matrix_of(verdicts, clean.holes)
+    return matrix_of(verdicts, clean.holes, (*left_out, *clean.left_out))
 
 
 class _Ran(NamedTuple):
@@ -117,9 +124,9 @@ def _clean(program: Callable[[], Any]) -> Clean:
     if ran.error is not None or found:
         error = ran.error or ViolationError(*found)
         raise CampaignError(f"the program fails without a fault\n  {type(error).__name__}: {error}") from error
-    clean = clean_run(ran.recording, ran.injection)
+    clean = clean_run(ran.recording, ran.injection, program)
     if not clean.calls:
-        holes = f"; it made {amount(len(clean.holes), 'call')} that no script answers" if clean.holes else ""
+        holes = f"; it made {amount(len(clean.holes), 'call')} that can have none" if clean.holes else ""
         raise CampaignError(f"the program makes no call that could have a fault{holes}")
     return clean
 

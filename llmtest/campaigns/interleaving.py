@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 LATE_S: Final = 0.1
 """How late a timer may fire, at most, in virtual time."""
 MAX_STEPS: Final = 200_000
+OURS: Final = "llmtest "
+"""How the names of threads of llmtest begin, such as the one that writes traces."""
 _LOOP: Final = "loop: the program runs an event loop of its own, whose tasks nothing orders; it must be async itself"
 
 
@@ -42,6 +45,8 @@ class Ran(NamedTuple):
     error: BaseException | None
     order: tuple[str, ...]
     value: Any = None
+    unordered: int = 0
+    """How many threads nothing has ordered: those that an async program has started itself."""
 
     @property
     def schedule(self) -> Decisions:
@@ -54,7 +59,7 @@ class Orders:
 
     `exhausted` is the number of deviations from the usual order up to which every schedule has run; None: not even its own.
     `failing` is the smallest run that fails, `passing` the order of the first that passed, and `is_stable` is false where the
-    failing schedule did not fail again.
+    failing schedule did not fail again. `unordered` is how many threads of an async program nothing has ordered, in one run.
     """
 
     schedules: int
@@ -63,11 +68,13 @@ class Orders:
     failing: Ran | None = None
     passing: tuple[str, ...] = ()
     is_stable: bool = True
+    unordered: int = 0
 
     def __str__(self) -> str:
         schedules, orders = amount(self.schedules, "schedule"), amount(self.distinct, "distinct order")
         bound = "no bound exhausted" if self.exhausted is None else f"bound {self.exhausted} exhausted"
-        return f"{schedules}, {orders}, {bound}"
+        hole = f"; hole: nothing orders {amount(self.unordered, 'thread')} beside the event loop" if self.unordered else ""
+        return f"{schedules}, {orders}, {bound}{hole}"
 
     @property
     def token(self) -> str:
@@ -117,15 +124,17 @@ def explore(run: Callable[[Plan], Ran], *, runs: int, seed: int, bound: int | No
     schedules = Schedules(runs, seed, bound)
     seen: set[tuple[str, ...]] = set()
     passing: tuple[str, ...] = ()
+    unordered = 0
     for plan in schedules:
         ran = run(plan)
+        unordered = max(unordered, ran.unordered)
         schedules.note(ran.decisions)
         seen.add(ran.order)
         if ran.error is not None:
             smallest, is_stable = _smallest(run, ran)
-            return Orders(schedules.ran, len(seen), schedules.exhausted, smallest, passing, is_stable)
+            return Orders(schedules.ran, len(seen), schedules.exhausted, smallest, passing, is_stable, unordered)
         passing = passing or ran.order
-    return Orders(schedules.ran, len(seen), schedules.exhausted, None, passing)
+    return Orders(schedules.ran, len(seen), schedules.exhausted, None, passing, unordered=unordered)
 
 
 def _smallest(run: Callable[[Plan], Ran], failing: Ran) -> tuple[Ran, bool]:
@@ -182,9 +191,28 @@ def _tasks(program: Callable[[], Any], plan: Plan, recording: Recording) -> Ran:
     strategy = library.Replay(plan.decisions) if plan.seed is None else library.RandomWalk(plan.seed)
     strategy.start(0)
     config = library.SimConfig(timer_jitter=LATE_S, max_steps=MAX_STEPS)
-    result: RunResult = library.execute(program, config=config, strategy=strategy)
+    with _counted_threads() as started:
+        result: RunResult = library.execute(program, config=config, strategy=strategy)
     decided = tuple((decision.n, decision.value) for decision in result.decisions)
-    return Ran(decided, _error_of(result), order_of(recording), result.value)
+    return Ran(decided, _error_of(result), order_of(recording), result.value, len(started))
+
+
+@contextmanager
+def _counted_threads() -> Iterator[list[threading.Thread]]:
+    """Yield the threads that the program starts meanwhile. The jobs of the event loop are none."""
+    started: list[threading.Thread] = []
+    before = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if not thread.name.startswith(OURS):
+            started.append(thread)
+        before(thread)
+
+    threading.Thread.start = start  # type: ignore[method-assign, assignment]
+    try:
+        yield started
+    finally:
+        threading.Thread.start = before  # type: ignore[method-assign]
 
 
 def _function_of(program: Any) -> Any:
@@ -210,7 +238,7 @@ class _Walk:
 
 def _threaded(program: Callable[[], Any], plan: Plan, recording: Recording) -> Ran:
     walk, error, value = _Walk(plan), cast("BaseException | None", None), None
-    schedule = ThreadSchedule(walk.choose)
+    schedule = ThreadSchedule(walk.choose, LATE_S)
     try:
         with schedule, _points(schedule):
             value = program()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from itertools import groupby
+from typing import Any, Final, NamedTuple, TypeVar
 
 from llmtest.campaigns.calls import Call, moment_of
 from llmtest.core.text import did_you_mean, names
@@ -19,6 +20,8 @@ from llmtest.scripts.answering import Injected
 from llmtest.scripts.step_types import Call as SaidCall
 from llmtest.scripts.step_types import Reply, as_failure
 from llmtest.scripts.steps import call, reply, say
+
+T = TypeVar("T")
 
 HUGE_CHARACTERS: Final = 100_000
 """The length of a text of the kind `huge`."""
@@ -92,6 +95,63 @@ def check_kinds(chosen: object) -> tuple[str, ...]:
     return tuple(given)
 
 
+MAX_CHUNKS: Final = 20
+"""Of a longer stream, so many chunks have a fault, if nothing else is asked for: the first, the last, and others between."""
+ALL: Final = "all"
+_OF_CHUNKS: Final = frozenset({"stream cut", "consumer stops"})
+
+
+class PlannedFaults(NamedTuple):
+    """The faults of a campaign, and in words those that were left out of it."""
+
+    faults: tuple[Fault, ...]
+    left_out: tuple[str, ...]
+
+
+def check_chunks(chunks: object) -> int | None:
+    """Return at how many chunks of a stream there are faults; None for all of them.
+
+    Raises:
+        CampaignError: it is no number.
+    """
+    if chunks == ALL:
+        return None
+    if type(chunks) is not int or chunks < 1:
+        raise CampaignError(f'chunks= is a whole number of 1 or more, or "{ALL}"; got {chunks!r}')
+    return chunks
+
+
+def plan(
+    calls: Sequence[Call], moments: Mapping[str, int], kinds: Sequence[str], chunks: int | None = MAX_CHUNKS
+) -> PlannedFaults:
+    """Return every fault of these kinds at every call and moment, at most at so many chunks of a stream."""
+    kept: list[Fault] = []
+    left_out: list[str] = []
+    every = (*faults_at(calls, kinds), *faults_of_program(moments, kinds))
+    for (kind, where), group in groupby(every, lambda fault: (fault.kind, _stream_of(fault))):
+        faults = list(group)
+        some = faults if kind not in _OF_CHUNKS or chunks is None else spread(faults, chunks)
+        kept += some
+        if len(some) < len(faults):
+            left_out.append(f'{kind} at {len(some)} of {len(faults)} chunks{where}; chunks="{ALL}" takes each')
+    return PlannedFaults(tuple(kept), tuple(left_out))
+
+
+def _stream_of(fault: Fault) -> str:
+    return "" if isinstance(fault.act, Interrupted) else f" of `{fault.call.label}`"
+
+
+def spread(items: Sequence[T], number: int) -> list[T]:
+    """Return so many of the items, evenly: the first, the last, and some between.
+
+    >>> spread("abcdefg", 3)
+    ['a', 'd', 'g']
+    """
+    if len(items) <= number:
+        return list(items)
+    return [items[round(place * (len(items) - 1) / max(1, number - 1))] for place in range(number)]
+
+
 def faults_at(calls: Sequence[Call], kinds: Sequence[str]) -> list[Fault]:
     """Return every fault of these kinds at every call that can have it, call by call."""
     chosen = [kind for kind in KINDS if kind.name in kinds]
@@ -131,7 +191,7 @@ def _refused(words: str, status: int, message: str | None = None, retry_after: f
 
 def _broken(words: str, error: str, message: str) -> Make:
     # By its name, because an exception keeps the frames of each place that raises it.
-    step = as_failure(error, None, message, "")
+    step = replace(as_failure(error, None, message, ""), by_client=True)
     return lambda _: [(words, Injected(step))]
 
 
@@ -152,12 +212,21 @@ def _half_of(said: ToolCall) -> Reply:
 
 
 def _stream_cuts(call: Call) -> Iterator[tuple[str, Act]]:
-    """A stream breaks after its first chunk, in its middle, and before its last chunk."""
-    tokens, failure = call.tokens, as_failure("ConnectionResetError", None, "the stream broke off", "")
-    if not tokens:
-        return
-    for number in dict.fromkeys((1, max(1, len(tokens) // 2), max(1, len(tokens) - 1))):
-        yield f"stream cut after chunk {number}", Injected(replace(say(tokens=tokens[:number]), failure=failure).unchecked())
+    """A stream breaks after each of its chunks: those of its text, and then those of its tool calls."""
+    failure = as_failure("ConnectionResetError", None, "the stream broke off", "")
+    cuts = [say(tokens=call.tokens[:number]) for number in range(1, len(call.tokens) + 1)]
+    calls = [_call_of(said).calls[0] for said in call.tool_calls] if call.is_streamed else []
+    for place, last in enumerate(calls):
+        for number in range(1, len(last.tokens) + 1):
+            text = cuts[: len(call.tokens)][-1:]
+            cuts.append(_parts(*text, *calls[:place], replace(last, pieces=last.tokens[:number])))
+    for number, said in enumerate(cuts, 1):
+        yield f"stream cut after chunk {number}", Injected(replace(said, failure=failure).unchecked())
+
+
+def _parts(*parts: Reply | SaidCall) -> Reply:
+    every = [part for one in parts for part in (one.parts if isinstance(one, Reply) else (one,))]
+    return replace(call("_"), parts=tuple(every))
 
 
 def _malformed(call: Call) -> Iterator[tuple[str, Act]]:
@@ -203,8 +272,7 @@ def _args_of(said: ToolCall) -> dict[str, Any]:
 
 
 def _named(tool: str, args: dict[str, Any]) -> Reply:
-    made = call(tool)
-    return replace(made, parts=(SaidCall(tool, FrozenDict(args)),))
+    return _parts(SaidCall(tool, FrozenDict(args)))
 
 
 # -- tools and retrievers

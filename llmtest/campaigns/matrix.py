@@ -49,13 +49,14 @@ class Cell:
 class Matrix:
     """The outcomes of a campaign. `str(matrix)` is its text, which `llm_snapshot` compares: a lost retry is a changed line.
 
-    `holes` are the calls that cannot have a fault, because no script answers them. `verdicts` has the witnesses and errors, in
-    the order of the cells; empty for a matrix that was read.
+    `holes` are the calls that cannot have a fault, because nothing of ours stands in their way. `left_out` says which chunks of
+    long streams had none. `verdicts` has the witnesses and errors, in the order of the cells; empty for a matrix that was read.
     """
 
     cells: tuple[Cell, ...]
     holes: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -115,7 +116,8 @@ class Matrix:
             names = [calls for calls, _ in rows]
             lines += [f"  {names[0]}" + (f" to {names[-1]}" if len(names) > 1 else ""), *shown]
         if self.holes:
-            lines.append(f"  without faults, because no script answers them: {some_names(self.holes)}")
+            lines.append(f"  holes, where no fault can come: {some_names(self.holes)}")
+        lines += [f"  left out: {each}" for each in self.left_out]
         return "\n".join(lines)
 
     def _rows(self) -> dict[str, list[Cell]]:
@@ -134,14 +136,16 @@ class Matrix:
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the matrix as JSON values: `version`, `counts`, `cells` and `holes`."""
+        """Return the matrix as JSON values: `version`, `counts`, `cells`, `holes` and `left_out`."""
         cells = [cell.as_json() for cell in self.cells]
-        return {"version": VERSION, "counts": self.counts(), "cells": cells, "holes": list(self.holes)}
+        more = {"holes": list(self.holes), "left_out": list(self.left_out)}
+        return {"version": VERSION, "counts": self.counts(), "cells": cells, **more}
 
     @classmethod
     def from_json(cls, read: Mapping[str, Any]) -> Self:
         """Return the matrix that `as_json` has written, without verdicts."""
-        return cls(tuple(map(Cell.from_json, read["cells"])), tuple(read["holes"]))
+        left_out = tuple(read.get("left_out", ()))  # not written before 0.2
+        return cls(tuple(map(Cell.from_json, read["cells"])), tuple(read["holes"]), left_out=left_out)
 
 
 def _base(calls: str) -> str:
@@ -158,6 +162,6 @@ def _shown(cells: Sequence[Cell]) -> tuple[str, ...]:
     )
 
 
-def matrix_of(verdicts: Sequence[Verdict], holes: Sequence[str] = ()) -> Matrix:
+def matrix_of(verdicts: Sequence[Verdict], holes: Sequence[str] = (), left_out: Sequence[str] = ()) -> Matrix:
     """Return the matrix of these verdicts."""
-    return Matrix(tuple(map(Cell.of, verdicts)), tuple(holes), tuple(verdicts))
+    return Matrix(tuple(map(Cell.of, verdicts)), tuple(holes), tuple(verdicts), tuple(left_out))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 from asyncio import CancelledError
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from llmtest.campaigns.calls import Call, arguments_of, calls_of, said
-from llmtest.campaigns.injection import ConsumerLeftError, EndlessError, Injection, effects_twice
+from llmtest.campaigns.injection import ConsumerLeftError, Injection, Seen, effects_twice
 from llmtest.campaigns.invariants import broken_invariants, check_invariants, final_answer
 from llmtest.campaigns.kinds import Done, Fault, Interrupted
+from llmtest.campaigns.noticing import can_notice
 from llmtest.core.masks import publish, show
 from llmtest.core.text import amount, did_you_mean, named, names, times
 from llmtest.errors import CampaignError, Violation, fails_test, violations_in
@@ -26,7 +27,8 @@ Outcome = Literal["recovered", "declared error", "wrong and silent", "crash", "h
 
 `recovered`: it did what it should. `declared error`: it raised an error that `survives=` allows. `wrong and silent`: no error,
 but an assertion or an invariant is broken. `crash`: any other error. `hang`: it would never have ended. `not exposed`: the fault
-did not come, or changed nothing. `cannot tell`: the script has no answer for what the program does after the fault.
+did not come, or changed nothing, or the program swallowed it and asserts nothing. `cannot tell`: the script has no answer for
+what the program does after the fault.
 """
 
 SURVIVED: Final = frozenset[Outcome]({"recovered", "declared error"})
@@ -34,6 +36,7 @@ FAILED: Final = frozenset[Outcome]({"wrong and silent", "crash", "hang", "cannot
 SAME_ANSWER: Final = "same answer"
 EFFECTS_TAG: Final = "effects"
 """The tag of a tool that has effects, beside those that `effects=` names."""
+_SWALLOWED: Final = "swallowed error"
 _NO_STEP: Final = frozenset({"unexpected call", "unexpected prompt", "unexpected input", "unexpected query"})
 _UNSAID: Final = "script error"
 """The code of the violation of a step that an API has no words for, such as arguments that are no JSON."""
@@ -101,6 +104,16 @@ class Clean:
     answers: tuple[str, ...] = ()
     moments: Mapping[str, int] = field(default_factory=dict)
     """How many moments of each kind could have a fault of the program itself."""
+    unequal: frozenset[str] = frozenset()
+    """The names of the root runs whose callers see something else than the runs say, without a fault already."""
+    is_woken: bool = False
+    """True if a thread from before wakes the program, so that a hang cannot be told from a wait for it."""
+    program: Callable[..., object] | None = None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What its campaign cannot find, in words."""
+        return ("a hang: a thread from before the program wakes it, so no wait is known to be for ever",) if self.is_woken else ()
 
     @property
     def max_calls(self) -> int:
@@ -113,13 +126,22 @@ CALLS_MORE: Final = 20
 """A run that makes more than `CALLS_FACTOR` times the calls of the clean run, and `CALLS_MORE` more, is endless."""
 
 
-def clean_run(recording: Recording, injection: Injection) -> Clean:
-    """Return what is known of the run without faults."""
-    reached = injection.reached
-    calls = calls_of(recording)
-    holes = tuple(call.label for call in calls if call.key not in reached)
+def clean_run(recording: Recording, injection: Injection, program: Callable[..., object]) -> Clean:
+    """Return what is known of the run without faults of `program`, a function or a test."""
+    scripted, unscripted = injection.reached, injection.unscripted - injection.reached
+    calls = [_as_answered(call, injection, is_scripted=call.key not in unscripted) for call in calls_of(recording)]
+    holes = tuple(call.label for call in calls if call.key not in scripted | unscripted)
     moments = dict(sorted(injection.moments.items()))
-    return Clean(tuple(call for call in calls if call.key in reached), holes, answers_of(recording), moments)
+    unequal = frozenset(name for name, _ in unequal_roots(injection, recording))
+    reached = tuple(call for call in calls if call.label not in holes)
+    return Clean(reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, program)
+
+
+def _as_answered(call: Call, injection: Injection, *, is_scripted: bool) -> Call:
+    chunks = tuple(filter(None, injection.chunks.get(call.key, ())))
+    if is_scripted or call.is_streamed or not chunks:
+        return replace(call, is_scripted=is_scripted)
+    return replace(call, is_scripted=False, is_streamed=True, tokens=chunks)
 
 
 def check_effects(wanted: Survival, clean: Clean) -> None:
@@ -138,7 +160,9 @@ def check_effects(wanted: Survival, clean: Clean) -> None:
 
 def injection_of(recording: Recording, faults: Sequence[Fault], clean: Clean | None) -> Injection:
     """Return the injection of a run with faults, or of the run without, which is `clean`'s."""
-    return Injection(recording) if clean is None else Injection(recording, faults, clean.max_calls, clean.calls)
+    if clean is None:
+        return Injection(recording, is_clean=True)
+    return Injection(recording, faults, clean.max_calls, clean.calls, is_clean=clean.is_woken)
 
 
 def answers_of(recording: Recording) -> tuple[str, ...]:
@@ -192,8 +216,8 @@ def judge(
         return Verdict(faults, outcome, publish(str(why)), witness, deviations, error)
 
     broken = [*violations, *violations_in(error)]
-    if isinstance(error, EndlessError) and not injection.is_endless:
-        return verdict("hang", error)
+    if injection.watch.found:
+        return verdict("hang", injection.watch.found)
     if injection.is_endless:
         return verdict("hang", f"it made more than {amount(clean.max_calls, 'call')}; without the fault {len(clean.calls)}")
     if held := [violation for violation in broken if violation.code in _HELD]:
@@ -209,11 +233,11 @@ def judge(
     if violations and not violations_in(error):
         return verdict("wrong and silent", _first_line(violations[0].text))
     if (interruption := _interruption(injection)) is not None:
-        why = _broken(injection, recording, rules, wanted, ended_well=False) or _unlike(interruption, error)
+        why = _broken(injection, recording, rules, clean, wanted, ended_well=False) or _unlike(interruption, error)
         return verdict(*(("wrong and silent", why) if why else ("recovered", "")))
     if error is not None and (found := _judge_error(error, wanted)) is not None:
         return verdict(*found)
-    if found_broken := _broken(injection, recording, rules, wanted, ended_well=error is None):
+    if found_broken := _broken(injection, recording, rules, clean, wanted, ended_well=error is None):
         return verdict("wrong and silent", found_broken)
     if error is not None and isinstance(error, wanted.errors):
         return verdict("declared error", _shown(error))
@@ -255,6 +279,9 @@ def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple
     for predicate in wanted.predicates:
         if why := _refuses(predicate, recording):
             return "wrong and silent", why
+    swallowed = [] if wanted.replaces_assertions else broken_invariants(recording, _SWALLOWED, ended_well=True)
+    if swallowed and clean.program is not None and not can_notice(clean.program):
+        return "not exposed", f"nothing noticed it, because the test asserts nothing: {swallowed[0].text}"
     return "recovered", ""
 
 
@@ -285,7 +312,13 @@ def _expected(clean: Clean) -> str:
 
 
 def _broken(
-    injection: Injection, recording: Recording, rules: Sequence[run_checks.Broken], wanted: Survival, *, ended_well: bool
+    injection: Injection,
+    recording: Recording,
+    rules: Sequence[run_checks.Broken],
+    clean: Clean,
+    wanted: Survival,
+    *,
+    ended_well: bool,
 ) -> str:
     """Return the first invariant that does not hold, in words; empty if all hold."""
     tagged = {run.name for run in recording.tools if EFFECTS_TAG in run.tags}
@@ -296,9 +329,31 @@ def _broken(
     for found in rules:
         if found.level == "impossible" or (found.code == "run never ended" and not found.deviation):
             return _first_line(found.text)
+    for name, text in unequal_roots(injection, recording):
+        if name not in clean.unequal:
+            return text
     for violation in broken_invariants(recording, wanted.invariants, ended_well=ended_well):
         return violation.text
     return _overspent(recording, wanted)
+
+
+def unequal_roots(injection: Injection, recording: Recording) -> Iterator[tuple[str, str]]:
+    """Yield the root runs that say something else than what their callers saw: the name of each, and how it differs."""
+    runs = {run.id: run for run in recording.runs}
+    for seen in injection.seen:
+        run = runs.get(seen.run_id)
+        if run is not None and (text := _difference(run, seen)):
+            yield run.name, f"the caller of the {run.kind} `{run.name}` {text}"
+
+
+def _difference(run: Run, seen: Seen) -> str:
+    if run.ended == "error" and seen.error is None and run.error is not None:
+        return f"saw no error, but its run failed with {run.error.type}: {_first_line(run.error.message)}"
+    if run.ended == "ended" and seen.error is not None:
+        return f"saw {_shown(seen.error)}, but its run ended well"
+    if run.ended == "ended" and seen.value is not None and said(seen.value) != said(run.output):
+        return f"saw {show(said(seen.value))}, but its run says {show(said(run.output))}"
+    return ""
 
 
 def _is_call(run: Run, name: str, arguments: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import threading
 import time
 from asyncio import BaseEventLoop
@@ -28,6 +29,7 @@ MAX_ROUNDS_AT_THE_END: Final = 1_000
 
 _REAL_LOCK: Final = threading.Lock
 _REAL_RLOCK: Final = threading.RLock
+_NUMBERED: Final = re.compile(r"^(Thread|.*?)(?:-\d+)+(?= \(|$)")
 _WORK_ITEM: Final[Any] = pools._WorkItem
 
 
@@ -60,12 +62,14 @@ class _Pool:
 
 class ThreadSchedule:
     """The block. `choose(n)` returns which of `n` members goes on: 0 is the one that runs, or else the one that waits longest.
+    It also chooses how late a timer fires, up to `late_s` seconds of virtual time: 0 is in time.
 
     Holds state, which only the member that runs touches. One block at a time in a process.
     """
 
-    def __init__(self, choose: Callable[[int], int]) -> None:
+    def __init__(self, choose: Callable[[int], int], late_s: float = 0.0) -> None:
         self._choose = choose
+        self._late_s = late_s
         self._ready: list[_Member] = []
         self._waiting: list[_Member] = []
         self._members: dict[int, _Member] = {}
@@ -157,7 +161,10 @@ class ThreadSchedule:
         if not timed:
             told = "; ".join(f"{member.name} waits for {_shown(member.waits_for)}" for member in self._waiting)
             self._fail(f"deadlock: every thread waits, and nothing is left that could wake one: {told}")
-        self._now = min(member.until for member in timed if member.until is not None)
+        ends = sorted({member.until for member in timed if member.until is not None})
+        # A timer may fire late, never early: those that end a little later may then be over, too.
+        late = [end for end in ends if end <= ends[0] + self._late_s]
+        self._now = late[self._choose(len(late)) if len(late) > 1 else 0]
         for member in [member for member in timed if member.until is not None and member.until <= self._now]:
             member.is_late = True
             self._wake(member)
@@ -232,9 +239,13 @@ class ThreadSchedule:
             self._real(threading.Thread, "start", thread)
             return
         run = thread.run
-        self._of_threads[thread] = member = _Member(thread.name)
+        self._of_threads[thread] = member = _Member(self._name_of(thread.name))
         thread.run = lambda: self._run(member, run)  # type: ignore[method-assign]
         self._begin(thread, member)
+
+    def _name_of(self, name: str) -> str:
+        """Return a name with a number of this block: threads and pools are counted in the process, so their names differ."""
+        return _NUMBERED.sub(lambda found: f"{found[1]} {next(self._numbers)}", name)
 
     def _begin(self, thread: threading.Thread, member: _Member) -> None:
         self._real(threading.Thread, "start", thread)
@@ -279,7 +290,7 @@ class ThreadSchedule:
         future: Future[Any] = Future()
         item = _work_item(future, function, args, kwargs)
         jobs = self._pools.setdefault(id(pool), _Pool(pool._max_workers))
-        member = _Member(f"{pool._thread_name_prefix or 'job'} {next(self._numbers)}")
+        member = _Member(self._name_of(f"{pool._thread_name_prefix or 'job'}-0"))
 
         def job() -> None:
             try:
@@ -387,7 +398,7 @@ def _work_item(future: Future[Any], function: Any, args: Any, kwargs: Any) -> Ca
     """Return what runs a job and gives its future the outcome, as a worker of a pool does."""
     try:
         item = _WORK_ITEM(future, function, args, kwargs)
-    except TypeError:  # Python 3.14 has another one
+    except TypeError:  # pragma: no cover  # Python 3.14 has another one
         item = _WORK_ITEM(future, (function, args, kwargs))
         context = pools.WorkerContext(None, ())  # type: ignore[attr-defined]
         return lambda: item.run(context)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,8 +34,11 @@ def replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Patch:
 
 
 def replace_all(kind: Any, wraps: Mapping[str, Callable[[Any], Any]]) -> list[Patch]:
-    """Replace those of the attributes `wraps` that a class has itself, each by what its function makes of it."""
-    return [replace(kind, name, wrap) for name, wrap in wraps.items() if name in kind.__dict__]
+    """Replace those of the methods `wraps` that a class has itself, each by what its function makes of it.
+
+    What is no function stays: a static method, and a mock that a test has put there, are called without `self`.
+    """
+    return [replace(kind, name, wrap) for name, wrap in wraps.items() if isinstance(kind.__dict__.get(name), FunctionType)]
 
 
 def subclasses(kind: type[T]) -> Iterator[type[T]]:
@@ -41,3 +46,50 @@ def subclasses(kind: type[T]) -> Iterator[type[T]]:
     for sub in kind.__subclasses__():
         yield sub
         yield from subclasses(sub)
+
+
+class FamilyPatch:
+    """Attributes that are replaced in each class of a family that has them itself, also in those defined later, until `undo`.
+
+    `wraps` returns what is replaced in a class, each by what its function makes of it. Thread-safe.
+    """
+
+    def __init__(self, base: Any, wraps: Callable[[Any], Mapping[str, Callable[[Any], Any]]]) -> None:
+        self._base = base
+        self._wraps = wraps
+        self._patches: list[Patch] = []
+        self._done: set[Any] = set()  # a class may be found and tell of itself
+        self._is_open = True
+        self._lock = threading.RLock()
+        self._own = base.__dict__.get("__init_subclass__")
+        with self._lock:
+            self._ours = base.__init_subclass__ = classmethod(self._listener())
+            for kind in (base, *subclasses(base)):
+                self._replace(kind)
+
+    def _replace(self, kind: Any) -> None:
+        with self._lock:
+            if self._is_open and kind not in self._done:  # closed, its listener may still be inside of another's
+                self._done.add(kind)
+                self._patches += replace_all(kind, self._wraps(kind))
+
+    def _listener(self) -> Callable[..., None]:
+        def init_subclass(cls: Any, /, **kwargs: Any) -> None:
+            before = super(self._base, cls).__init_subclass__ if self._own is None else self._own.__get__(None, cls)
+            before(**kwargs)
+            self._replace(cls)
+
+        return init_subclass
+
+    def undo(self) -> None:
+        """Put back what the classes had themselves."""
+        with self._lock:
+            self._is_open = False
+            if self._base.__dict__.get("__init_subclass__") is self._ours:
+                if self._own is None:
+                    del self._base.__init_subclass__
+                else:
+                    self._base.__init_subclass__ = self._own
+            self._done.clear()
+            while self._patches:
+                self._patches.pop().undo()

@@ -35,10 +35,11 @@ def fails_by_status(step: Step) -> bool:
 def exception(failure: Fail, dialect: str = "plain") -> BaseException:
     """Return the exception that a failing step raises."""
     error = failure.error
-    if not isinstance(error, int):
-        return raised(failure)
-    refusal = (error, failure.retry_after, failure.message)
     kind = class_of(dialect)
+    if not isinstance(error, int):
+        broken = raised(failure)
+        return (kind.errors.unreached(broken) if failure.by_client and kind is not None else None) or broken
+    refusal = (error, failure.retry_after, failure.message)
     known = None if kind is None else kind.errors.refusal(*refusal)
     return known or _status_class(error)(*refusal)
 

@@ -9,44 +9,46 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from types import TracebackType
 from typing import Any, Final
+from uuid import UUID
 
 from langchain_core.runnables import Runnable
 
-from llmtest.campaigns.injection import ConsumerLeftError, Injection, current
-from llmtest.core.patches import Patch, replace, replace_all, subclasses
+from llmtest.campaigns.injection import ConsumerLeftError, Injection, Seen, current
+from llmtest.core.patches import FamilyPatch, Patch, replace
+from llmtest.langchain import tap
 from llmtest.langchain.caller import run_around
+from llmtest.langchain.freezing import freeze
 
 CHUNK: Final = "chunk"
 CHECKPOINT: Final = "checkpoint"
 
-_patches: Final[list[Patch | _Later]] = []
+_patches: Final[list[Patch | FamilyPatch]] = []
 _lock = threading.RLock()
-_reading: ContextVar[bool] = ContextVar("llmtest_reading", default=False)
-"""True inside of a stream or a call that is wrapped: a stream within it has another consumer than the test."""
+_active: ContextVar[_Call | None] = ContextVar("llmtest_active", default=None)
+"""The innermost call or stream that no run is around: a stream within it has another consumer than the test."""
 _saving: ContextVar[bool] = ContextVar("llmtest_saving", default=False)
 """True inside of a write of a checkpointer: one of its methods may call another."""
 
 
 def install() -> None:
-    """Wrap streams, checkpointers and graphs of the classes that there are, until `uninstall`."""
+    """Wrap streams, checkpointers and graphs, also of classes that are defined later, until `uninstall`."""
     with _lock:
         if _patches:
             return
-        _wrap_all(Runnable, {"stream": _stream, "astream": _astream})
+        _patches.append(replace(tap, "meet", _meeting))
+        _patches.append(FamilyPatch(Runnable, lambda _: _CALLS))
         graphs, savers = _imported("langgraph.pregel.main"), _imported("langgraph.checkpoint.base")
         if graphs is not None and savers is not None:
-            _wrap_all(savers.BaseCheckpointSaver, _WRITES)
-            _patches.append(_Later(savers.BaseCheckpointSaver))
-            _wrap_all(graphs.Pregel, {"invoke": _invoke, "ainvoke": _ainvoke})
-            executor = getattr(sys.modules.get("langgraph.pregel._executor"), "BackgroundExecutor", None)
-            if executor is not None:
+            _patches.append(FamilyPatch(savers.BaseCheckpointSaver, lambda _: _WRITES))
+            executor = getattr(_imported("langgraph.pregel._executor"), "BackgroundExecutor", None)
+            if executor is not None:  # pragma: no branch  # it is private: a later LangGraph may have another one
                 _patches.append(replace(executor, "submit", _submit))
 
 
@@ -58,23 +60,6 @@ def _imported(module: str) -> Any:
         return None
 
 
-class _Later:
-    """Wraps the classes of checkpointers that are defined later: a program may import one where it needs it."""
-
-    def __init__(self, base: Any) -> None:
-        self._base = base
-
-        def init_subclass(cls: Any, /, **kwargs: Any) -> None:
-            super(base, cls).__init_subclass__(**kwargs)
-            with _lock:
-                _patches.extend(replace_all(cls, _WRITES))
-
-        base.__init_subclass__ = classmethod(init_subclass)
-
-    def undo(self) -> None:
-        del self._base.__init_subclass__
-
-
 def uninstall() -> None:
     """Take the wrappers back."""
     with _lock:
@@ -82,81 +67,214 @@ def uninstall() -> None:
             _patches.pop().undo()
 
 
-def _wrap_all(base: Any, wraps: Mapping[str, Callable[[Any], Any]]) -> None:
-    for kind in dict.fromkeys((base, *subclasses(base))):
-        _patches.extend(replace_all(kind, wraps))
+class _Call:
+    """A call or a stream that the program makes outside of every run. Holds state: the root runs that it starts."""
+
+    def __init__(self, injection: Injection, runnable: Any, around: _Call | None) -> None:
+        self.runnable = runnable
+        self.is_graph = hasattr(runnable, "checkpointer")
+        self.roots: list[UUID] = []
+        self.is_outermost = around is None
+        self._injection = injection
+        self._saves = injection.saves
+        self._tokens: list[Token[_Call | None]] = []
+
+    def __enter__(self) -> _Call:
+        self._tokens.append(_active.set(self))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _active.reset(self._tokens.pop())
+
+    def resumes(self) -> bool:
+        """True if it is a graph that was killed just now; it is called again. The program may have turned what ended it into
+        another error."""
+        if not (self._injection.is_killed and self.is_graph):
+            return False
+        self._injection.resume()
+        return True
+
+    def saves_behind(self, options: Mapping[str, Any]) -> bool:
+        """True for a graph with a checkpointer that goes on while it saves."""
+        saver = getattr(self.runnable, "checkpointer", None)
+        return bool(saver) and saver is not True and options.get("durability") in (None, "async")
+
+    def again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return how a graph is called whose process was killed: with no input, if something of this call has been saved."""
+        if self._injection.saves == self._saves:
+            return args, kwargs
+        return ((None, *args[1:]), kwargs) if args else (args, {**kwargs, "input": None})
+
+    def gave(self, value: Any) -> Any:
+        """Note what the caller gets, and return it. What a graph gives depends on how it is called."""
+        self._note(None, None if self.is_graph else freeze(value))
+        return value
+
+    def raised(self, error: BaseException) -> None:
+        """Note that the caller gets an error. One that stops the program from outside is none of the run."""
+        if isinstance(error, Exception) and not self._injection.is_killed:
+            self._note(error)
+
+    def ended(self) -> None:
+        """Note that a stream has ended well."""
+        self._note(None)
+
+    def _note(self, error: BaseException | None, value: object = None) -> None:
+        if len(self.roots) == 1:
+            self._injection.seen.append(Seen(self.roots[0], error, value))
+
+    def leave(self) -> None:
+        """End the consumer of a stream here, if a fault says so."""
+        if self.is_outermost and self._injection.reach(CHUNK):
+            raise ConsumerLeftError("the consumer left the stream")
 
 
-@contextmanager
-def _marked(inside: ContextVar[bool]) -> Iterator[None]:
-    token = inside.set(True)
+def _begin(runnable: Any) -> _Call | None:
+    """Return the call of `runnable` that begins here; None within a run, and for a method that another one of it calls."""
+    injection, around = current(), _active.get()
+    if injection is None or (around is not None and around.runnable is runnable) or run_around() is not None:
+        return None
+    return _Call(injection, runnable, around)
+
+
+def _meeting(original: Callable[[UUID, bool], None] | None) -> Callable[[UUID, bool], None]:
+    def meet(run_id: UUID, is_root: bool) -> None:
+        if original is not None:
+            original(run_id, is_root)
+        call = _active.get()
+        if call is not None and is_root:
+            call.roots.append(run_id)
+
+    return meet
+
+
+# -- calls and streams
+
+
+def _invoke(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def invoke(self: Any, *args: Any, **kwargs: Any) -> Any:
+        call = _begin(self)
+        if call is None:
+            return original(self, *args, **kwargs)
+        try:
+            return _of_caller(call, original, self, *args, **kwargs)
+        except BaseException:
+            if not call.resumes():
+                raise
+            args, kwargs = call.again(args, kwargs)
+            return _of_caller(call, original, self, *args, **kwargs)
+
+    return invoke
+
+
+def _of_caller(call: _Call, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
-        yield
-    finally:
-        inside.reset(token)
+        with call:
+            return call.gave(original(*args, **kwargs))
+    except BaseException as error:
+        call.raised(error)
+        raise
 
 
-def _is_outermost() -> Injection | None:
-    """Return the open injection, for a call of the test itself: no run is around it, and no wrapper of ours."""
-    return current() if not _reading.get() and run_around() is None else None
+def _ainvoke(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def ainvoke(self: Any, *args: Any, **kwargs: Any) -> Any:
+        call = _begin(self)
+        if call is None:
+            return await original(self, *args, **kwargs)
+        if call.saves_behind(kwargs):
+            kwargs["durability"] = "sync"  # as in `_submit`: else the speed of the database decides
+        try:
+            return await _of_acaller(call, original, self, *args, **kwargs)
+        except BaseException:
+            if not call.resumes():
+                raise
+            args, kwargs = call.again(args, kwargs)
+            return await _of_acaller(call, original, self, *args, **kwargs)
+
+    return ainvoke
 
 
-# -- streams
+async def _of_acaller(call: _Call, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        with call:
+            return call.gave(await original(*args, **kwargs))
+    except BaseException as error:
+        call.raised(error)
+        raise
 
 
 def _stream(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     @functools.wraps(original)
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        injection = _is_outermost()
+        call = _begin(self)
         inner = original(self, *args, **kwargs)
-        return inner if injection is None else _read(inner, injection)
+        return inner if call is None else _read(inner, call)
 
     return stream
 
 
-def _read(inner: Any, injection: Injection) -> Iterator[Any]:
+def _read(inner: Any, call: _Call) -> Iterator[Any]:
     try:
         while True:
-            with _marked(_reading):
+            with call:
                 try:
                     chunk = next(inner)
                 except StopIteration:
-                    return
+                    return call.ended()
+                except BaseException as error:
+                    call.raised(error)
+                    raise
             yield chunk
-            if injection.reach(CHUNK):
-                raise ConsumerLeftError("the consumer left the stream")
+            call.leave()
     finally:
-        with _marked(_reading):
+        with call:
             inner.close()
 
 
 def _astream(original: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
     @functools.wraps(original)
     def astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        injection = _is_outermost()
+        call = _begin(self)
         inner = original(self, *args, **kwargs)
-        return inner if injection is None else _aread(inner, injection)
+        return inner if call is None else _aread(inner, call)
 
     return astream
 
 
-async def _aread(inner: Any, injection: Injection) -> AsyncIterator[Any]:
+async def _aread(inner: Any, call: _Call) -> AsyncIterator[Any]:
     try:
         while True:
-            with _marked(_reading):
+            with call:
                 try:
                     chunk = await anext(inner)
                 except StopAsyncIteration:
+                    call.ended()
                     return
+                except BaseException as error:
+                    call.raised(error)
+                    raise
             yield chunk
-            if injection.reach(CHUNK):
-                raise ConsumerLeftError("the consumer left the stream")
+            call.leave()
     finally:
-        with _marked(_reading):
+        with call:
             await inner.aclose()
 
 
+_CALLS: Final = {"invoke": _invoke, "ainvoke": _ainvoke, "stream": _stream, "astream": _astream}
+
+
 # -- checkpoints
+
+
+@contextmanager
+def _marked_saving() -> Iterator[None]:
+    token = _saving.set(True)
+    try:
+        yield
+    finally:
+        _saving.reset(token)
 
 
 def _write(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,9 +283,9 @@ def _write(original: Callable[..., Any]) -> Callable[..., Any]:
         if _saving.get():
             return original(self, *args, **kwargs)
         _come_to(original.__name__, args)
-        with _marked(_saving):
+        with _marked_saving():
             saved = original(self, *args, **kwargs)
-        _note_saved(original.__name__)
+        _note_saved()
         return saved
 
     return write
@@ -179,9 +297,9 @@ def _awrite(original: Callable[..., Any]) -> Callable[..., Any]:
         if _saving.get():
             return await original(self, *args, **kwargs)
         _come_to(original.__name__, args)
-        with _marked(_saving):
+        with _marked_saving():
             saved = await original(self, *args, **kwargs)
-        _note_saved(original.__name__)
+        _note_saved()
         return saved
 
     return write
@@ -201,10 +319,10 @@ def _come_to(method: str, args: Sequence[Any]) -> None:
         injection.check_alive()
 
 
-def _note_saved(method: str) -> None:
+def _note_saved() -> None:
     injection = current()
-    if injection is not None and method in _PUTS:
-        injection.is_saved = True
+    if injection is not None:
+        injection.saves += 1
 
 
 _PUTS: Final = frozenset({"put", "aput"})
@@ -232,37 +350,3 @@ def _submit(original: Callable[..., Any]) -> Callable[..., Any]:
 
 _SAVING: Final = frozenset({"put_writes", "_checkpointer_put_after_previous"})
 """What LangGraph's loop saves in the background."""
-
-
-def _invoke(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def invoke(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Any:
-        injection = _is_outermost()
-        try:
-            with _marked(_reading):
-                return original(self, input, config, **kwargs)
-        except BaseException:  # the program may have turned what ended it into another error
-            if injection is None or not injection.is_killed:
-                raise
-            injection.resume()
-            with _marked(_reading):
-                return original(self, None if injection.is_saved else input, config, **kwargs)
-
-    return invoke
-
-
-def _ainvoke(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    async def ainvoke(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Any:
-        injection = _is_outermost()
-        try:
-            with _marked(_reading):
-                return await original(self, input, config, **kwargs)
-        except BaseException:  # the program may have turned what ended it into another error
-            if injection is None or not injection.is_killed:
-                raise
-            injection.resume()
-            with _marked(_reading):
-                return await original(self, None if injection.is_saved else input, config, **kwargs)
-
-    return ainvoke

@@ -22,7 +22,7 @@ from langchain_core.tools import BaseTool, ToolException
 from langchain_core.utils.pydantic import get_fields
 
 from llmtest import ledger
-from llmtest.core.patches import Patch, replace, subclasses
+from llmtest.core.patches import FamilyPatch, subclasses
 from llmtest.errors import LEFT_OPEN, USE_WITH, Violation, ViolationError
 from llmtest.events.words import FrozenDict
 from llmtest.langchain.caller import run_around
@@ -38,7 +38,7 @@ class RecordedTools(RecordedAnswers):
     def __enter__(self) -> RecordedTools:
         with _lock:
             if not _open:
-                _patch()
+                _patches.append(FamilyPatch(BaseTool, _wraps))
             _open.append(self)
         ledger.keep_block(self)
         return self
@@ -48,7 +48,7 @@ class RecordedTools(RecordedAnswers):
         with _lock:
             _open.remove(self)
             if not _open:
-                _undo()
+                _patches.pop().undo()
 
     def end_of_test(self) -> list[Violation]:
         """Leave the block if the test that entered it has not. It would answer for the tools of the tests that follow."""
@@ -98,41 +98,15 @@ def recorded_tools(
 # -- the seam in LangChain
 
 _open: Final[list[RecordedTools]] = []
-_patches: Final[list[Patch]] = []
+_patches: Final[list[FamilyPatch]] = []
 _lock = threading.RLock()
-_METHODS: Final = ("run", "arun")
 _MARK: Final = "_llmtest_answers"
 """The entry of a stand-in that tells it from the program's tools."""
 
 
-def _patch() -> None:
-    base: Any = BaseTool  # which is abstract, and so no `type[BaseTool]`
-    for kind in (base, *subclasses(base)):
-        _patch_class(kind)
-    _patches.append(replace(BaseTool, "__init_subclass__", _patching))
-
-
-def _patch_class(kind: type[BaseTool]) -> None:
-    for name in _METHODS:
-        if name in kind.__dict__:
-            wrap = _answered if name == "run" else _aanswered
-            _patches.append(replace(kind, name, functools.partial(wrap, kind is BaseTool)))
-
-
-def _undo() -> None:
-    while _patches:
-        _patches.pop().undo()
-
-
-def _patching(original: Any) -> Any:
-    """Patch a class that is defined while a block is open, if it has a `run` of its own."""
-
-    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
-        original.__get__(None, cls)(**kwargs)
-        with _lock:
-            _patch_class(cls)
-
-    return classmethod(init_subclass)
+def _wraps(kind: Any) -> dict[str, Callable[[Any], Any]]:
+    is_base = kind is BaseTool
+    return {"run": functools.partial(_answered, is_base), "arun": functools.partial(_aanswered, is_base)}
 
 
 def _answered(is_base: bool, original: Callable[..., Any]) -> Callable[..., Any]:

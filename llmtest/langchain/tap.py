@@ -16,7 +16,6 @@ import copy
 import functools
 import inspect
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -447,15 +446,12 @@ class _Hook:
         # In every context, also in one that no block reached: else a run there would not be known to be missing.
         if not (blocks.openings or membership.is_process_traced()):
             return None
-        if "langgraph.callbacks" in sys.modules and _graphs_watched.acquire(blocking=False):
+        if "langgraph.callbacks" in sys.modules:
             _watch_graphs()
         return TAP
 
 
 TAP: Tap = object.__new__(Tap)
-
-# Never released: a flag that exactly one thread can set.
-_graphs_watched = threading.Lock()
 
 
 @once
@@ -485,6 +481,7 @@ def _queue_of_events(variables: Mapping[str, object]) -> object:
     return getattr(getattr(streamer, "receive_stream", None), "_queue", None)
 
 
+@once
 def _watch_graphs() -> None:
     """Record LangGraph's interrupts and resumes, which go only to handlers of LangGraph's own class, and only from a config."""
     from langgraph import callbacks

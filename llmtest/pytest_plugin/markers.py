@@ -18,7 +18,8 @@ HELP: Final = (
     "the most that the model calls of a test may spend (llmtest)",
     "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded",
     "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol",
-    "llm_faults(*, kinds=None, survives=None, effects=(), invariants=(), max_tokens=None, pairs=False): "
+    "llm_faults(*, kinds=None, survives=None, effects=(), invariants=(), max_tokens=None, pairs=False, "
+    "chunks=20, snapshot=False): "
     "runs the test once more for every fault at every call of a model, a tool or a retriever (llmtest)",
     "llm_interleave(*, runs=200, seed=0, bound=None): runs a test again under other orders of its tasks or threads (llmtest)",
     "llm_cassette(*, tools=(), models=(), max_age_days=None): the models of the test answer from its cassette, which "

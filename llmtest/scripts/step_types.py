@@ -228,6 +228,8 @@ class Fail(StepOptions):
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
     takes_s: float | None = None
+    by_client: bool = field(default=False, compare=False, repr=False)
+    """True if it fails without an answer, as the client of a provider says it: by an error class of its own."""
 
     @property
     def latency(self) -> Latency | None:

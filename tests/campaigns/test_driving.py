@@ -134,8 +134,8 @@ def test_tasks_that_wait_for_one_another_for_ever_are_ended() -> None:
     async def stuck() -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(EndlessError) as caught:
-        driving.run(stuck(), Injection(record()))
+    with Injection(record()) as injection, pytest.raises(EndlessError) as caught:
+        driving.run(stuck(), injection)
 
     assert str(caught.value) == "every task waits, and nothing is left that could wake one"
 
@@ -155,7 +155,8 @@ def test_what_timers_jobs_and_threads_will_wake_is_waited_for() -> None:
         await asyncio.sleep(0.001)
         return [await asyncio.to_thread(lambda: (threading.Event().wait(0.02), "job")[1])]
 
-    assert driving.run(waits(), Injection(record())) == ["job"]
+    with Injection(record()) as injection:
+        assert driving.run(waits(), injection) == ["job"]
 
 
 def test_a_program_that_waits_for_a_failed_task_hangs() -> None:

@@ -6,10 +6,12 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
@@ -19,6 +21,8 @@ from llmtest import ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, rec
 from llmtest.campaigns import Matrix, fault_runs, faults, kind_names
 from llmtest.errors import CampaignError, FaultError
 from llmtest.langchain.providers import scripted_providers
+from tests.support.racing_programs import RACING
+from tests.support.surviving_programs import SURVIVORS
 from tests.support.weak_programs import TWINS, Twins, ask_again, ask_once
 
 
@@ -99,23 +103,30 @@ def test_a_pair_that_fails_is_a_smallest_set() -> None:
             except TimeoutError:
                 return spare.pop()
 
-        ask(ScriptedChatModel("a", name="first"))
-        ask(ScriptedChatModel("b", name="second"))
+        assert ask(ScriptedChatModel("a", name="first")) in ("a", "spare")
+        assert ask(ScriptedChatModel("b", name="second")) in ("b", "spare")
 
     matrix = faults(with_one_spare, kinds="timeout", pairs=True)
 
     assert [(cell.name, cell.outcome) for cell in matrix.failed] == [("first#1 timeout and second#1 timeout", "crash")]
 
 
-def test_what_no_script_answers_is_a_hole() -> None:
+class Old(BaseRetriever):
+    """Takes no run manager, so nothing tells its calls from others."""
+
+    def _get_relevant_documents(self, query: str) -> list[Document]:  # type: ignore[override]
+        return [Document(page_content=query)]
+
+
+def test_what_cannot_be_reached_is_a_hole() -> None:
     def ask_both() -> None:
-        FakeListChatModel(responses=["x"]).invoke("hi")
+        Old().invoke("hi")
         ScriptedChatModel("Hello").invoke("hi")
 
     matrix = faults(ask_both, kinds="empty answer", survives=lambda recording: True)
 
-    assert matrix.holes == ("FakeListChatModel#1",)
-    assert str(matrix).splitlines()[-1] == "  without faults, because no script answers them: `FakeListChatModel#1`"
+    assert matrix.holes == ("Old#1",)
+    assert str(matrix).splitlines()[-1] == "  holes, where no fault can come: `Old#1`"
 
 
 def test_a_text_model_and_a_retriever_have_faults_of_their_own() -> None:
@@ -238,10 +249,10 @@ def test_a_program_without_calls_has_no_campaign() -> None:
     with pytest.raises(CampaignError) as caught:
         faults(lambda: None)
     with pytest.raises(CampaignError) as unscripted:
-        faults(lambda: FakeListChatModel(responses=["x"]).invoke("hi"))
+        faults(lambda: Old().invoke("hi"))
 
     assert str(caught.value) == "the program makes no call that could have a fault"
-    assert str(unscripted.value) == ("the program makes no call that could have a fault; it made 1 call that no script answers")
+    assert str(unscripted.value) == ("the program makes no call that could have a fault; it made 1 call that can have none")
 
 
 def test_pytest_fail_is_an_assertion_and_an_interrupt_goes_out() -> None:
@@ -365,49 +376,38 @@ def test_faults_come_over_the_wire_and_the_retries_of_the_sdk_are_seen(clients_l
     assert [name in found for name, found in zip(expected, kinds_of, strict=True)] == [True] * 5
 
 
-def robust_answer() -> None:
-    """Survives every fault of a model: it tries again, and an answer that is no good it asks for again."""
-    model = ScriptedChatModel("Hello", name="model").with_retry()
-
-    def good(answer: AIMessage) -> bool:
-        return bool(answer.text) and answer.response_metadata.get("finish_reason") == "stop"
-
-    answers = (model.invoke("hi") for _ in range(3))
-    assert next(answer for answer in answers if good(answer)).text == "Hello"
-
-
-def robust_search() -> None:
-    """Survives every fault of a retriever: it searches again, and without documents it says so."""
-    docs = ScriptedRetriever(["Cats purr."], name="docs").with_retry(wait_exponential_jitter=False)
-    found = docs.invoke("cats")
-    assert [document.page_content for document in found] in ([], ["Cats purr."])
-
-
-def robust_tool() -> None:
-    """Survives every fault of a tool without effects: what is no result is asked for again."""
-
-    @tool
-    def look(q: str) -> str:
-        """Look."""
-        return f"found {q}"
-
-    for _ in range(3):
-        try:
-            found = look.invoke("x")
-        except (RuntimeError, TimeoutError):
-            continue
-        if isinstance(found, str) and found.startswith("found ") and len(found) < 1_000:
-            assert found == "found x"
-            return
-    raise AssertionError("nothing found")
-
-
-@pytest.mark.parametrize("program", [robust_answer, robust_search, robust_tool])
-def test_a_robust_program_survives_all_faults(program) -> None:
+@pytest.mark.parametrize("program", SURVIVORS, ids=lambda program: program.__name__)
+def test_a_robust_program_survives_every_fault_of_every_kind(program: Callable[[], object]) -> None:
     matrix = faults(program)
 
-    assert matrix.failed == ()
     assert set(matrix.counts()) == {"recovered"}
+    assert matrix.holes == matrix.left_out == ()
+    matrix.check()
+
+
+def test_the_survivors_are_ten_and_meet_every_kind_of_fault() -> None:
+    met = {verdict.faults[0].kind for program in SURVIVORS for verdict in faults(program).verdicts}
+
+    assert len(SURVIVORS) == 10
+    assert met == set(kind_names())
+
+
+def test_every_weakness_that_is_planted_has_a_twin() -> None:
+    assert {*WEAKNESSES} <= {each.name for each in (*TWINS, *RACING)}
+
+
+WEAKNESSES = (
+    "lost retry",
+    "double effect",
+    "swallowed error",
+    "wrong resume",
+    "race on a shared list",
+    "handler that is not thread-safe",
+    "unguarded cache",
+    "gather without return_exceptions",
+    "stream cleaned up twice",
+    "deadlock",
+)
 
 
 def test_what_an_api_cannot_say_is_not_exposed(clients_left_open) -> None:
@@ -441,3 +441,50 @@ def test_faults_that_do_not_come_prove_nothing() -> None:
     with pytest.raises(FaultError) as caught:
         matrix.check()
     assert str(caught.value).startswith("not exposed: ScriptedChatModel#1 timeout\n")
+
+
+@pytest.mark.parametrize("dialect", ["openai", "openai-responses", "anthropic"])
+def test_a_stream_in_the_dialect_of_a_provider_breaks_after_each_chunk(dialect: str) -> None:
+    def asks() -> None:
+        list(ScriptedChatModel(say("a", "b"), dialect=dialect, name="model").stream("hi"))
+
+    matrix = faults(asks, kinds=["stream cut", "timeout", "connection reset"], survives=Exception)
+
+    assert [cell.name for cell in matrix if "cut" in cell.name] == [f"model#1 stream cut after chunk {n}" for n in (1, 2)]
+    errors = [type(verdict.error).__name__ for verdict in matrix.verdicts[:2]]
+    assert errors == ["APITimeoutError", "APIConnectionError"]
+
+
+@pytest.mark.parametrize("dialect", ["plain", "openai", "anthropic"])
+def test_a_streamed_tool_call_is_cut_within_its_arguments(dialect: str) -> None:
+    @tool
+    def look(q: str) -> str:
+        """Look."""
+        return q
+
+    def asks() -> None:
+        model = ScriptedChatModel(call("look", q="x"), dialect=dialect, name="model").bind_tools([look])
+        chunks = list(model.stream("hi"))
+        assert sum(len(chunk.tool_call_chunks) for chunk in chunks)
+
+    matrix = faults(asks, kinds="stream cut", survives=ConnectionResetError)
+
+    assert len(matrix) > 3
+    assert matrix.counts() == {"declared error": len(matrix)}
+
+
+def test_at_how_many_chunks_a_stream_is_cut_can_be_chosen() -> None:
+    def asks() -> None:
+        list(ScriptedChatModel(say(*"abcdefghijklmnopqrstuvwxyz"), name="model").stream("hi"))
+
+    def cut(**options: Any) -> Matrix:
+        return faults(asks, kinds="stream cut", survives=OSError, **options)
+
+    some, every, one = cut(), cut(chunks="all"), cut(chunks=1)
+
+    assert [len(some), len(every), len(one)] == [20, 26, 1]
+    assert str(some).splitlines()[-1] == '  left out: stream cut at 20 of 26 chunks of `model#1`; chunks="all" takes each'
+    assert every.left_out == ()
+    assert Matrix.from_json(some.as_json()) == replace(some, verdicts=())
+    with pytest.raises(CampaignError):
+        faults(asks, chunks=0)

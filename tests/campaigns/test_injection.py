@@ -5,12 +5,16 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from langchain_core.tools import tool
+from langchain_core.language_models import BaseChatModel
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool, tool
 
 from llmtest import ScriptedChatModel, ScriptedLLM, record
 from llmtest.campaigns.calls import calls_of
 from llmtest.campaigns.injection import EndlessError, Injection, ProcessKilledError, as_value, current, effects_twice, of_body
 from llmtest.campaigns.kinds import Done, faults_at, faults_of_program
+from llmtest.core.patches import subclasses
 from llmtest.scripts import answering
 
 
@@ -124,3 +128,19 @@ def test_a_call_past_the_callbacks_is_counted_and_has_no_fault(outside) -> None:
         assert model._generate(["hi"]).generations[0][0].text == "a"
         with pytest.raises(EndlessError):
             model._generate(["hi"])
+
+
+def test_afterwards_every_class_is_as_before() -> None:
+    watched = [
+        (kind, name)
+        for base in (Runnable, BaseTool, BaseChatModel)
+        for kind in {base, *subclasses(base)}  # type: ignore[type-abstract]
+        for name in ("invoke", "ainvoke", "stream", "astream", "run", "arun", "_generate", "_stream", "__init_subclass__")
+        if name in vars(kind)
+    ]
+    before = [vars(kind)[name] for kind, name in watched]
+
+    with Injection(record()):
+        assert vars(BaseRetriever)["invoke"] not in before
+
+    assert [vars(kind)[name] for kind, name in watched] == before

@@ -6,6 +6,8 @@ import asyncio
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from llmtest.campaigns.interleaving import Orders, Ran, controlled, decode, enco
 from llmtest.campaigns.schedules import Plan, deviations
 from llmtest.concurrency import thread_schedule
 from llmtest.errors import CampaignError, InterleavingError
-from tests.support.racing_programs import RACING, Program, Racing, ask, shared_list, tools_in_order
+from tests.support.racing_programs import RACING, Program, Racing, ask, in_threads, shared_list, thread_locks, tools_in_order
 
 
 @pytest.mark.parametrize("racing", RACING, ids=lambda racing: racing.name)
@@ -41,7 +43,11 @@ def test_a_repaired_twin_passes(racing: Racing) -> None:
     assert found.exhausted is not None
 
 
-@pytest.mark.parametrize("program", [shared_list(sorts=False), tools_in_order(sorts=False)], ids=["tasks", "threads"])
+@pytest.mark.parametrize(
+    "program",
+    [shared_list(sorts=False), tools_in_order(sorts=False), thread_locks(in_one_order=False)],
+    ids=["tasks", "threads", "a deadlock"],
+)
 def test_300_replays_of_a_failing_schedule_are_equal(program: Program) -> None:
     failing = orders(program).failing
     assert failing is not None
@@ -52,7 +58,7 @@ def test_300_replays_of_a_failing_schedule_are_equal(program: Program) -> None:
         return repr(ran.error), str(recording), ran.order
 
     first = replay()
-    assert first[0] == "AssertionError()"
+    assert first[0].startswith(("AssertionError()", "InterleavingError('deadlock: "))
     assert {replay() for _ in range(299)} == {first}
 
 
@@ -277,3 +283,94 @@ def test_what_fails_without_a_deviation_fails_in_the_usual_order() -> None:
     found = orders(lambda: {}["x"])
 
     assert explain(found).splitlines()[0] == "fails in the usual order, too: KeyError: 'x'"
+
+
+def test_a_late_timer_of_a_thread_is_tried() -> None:
+    def hurries() -> None:
+        seen: list[str] = []
+
+        def after(name: str, seconds: float) -> Callable[[], None]:
+            return lambda: (time.sleep(seconds), seen.append(name))[1]
+
+        in_threads(after("a", 0.01), after("b", 0.05))
+        assert seen == ["a", "b"]
+
+    found = orders(hurries)
+
+    assert found.failing is not None
+    assert found.is_stable
+
+
+def test_a_timer_is_never_early() -> None:
+    def waits() -> None:
+        seen: list[str] = []
+
+        def after(name: str, seconds: float) -> Callable[[], None]:
+            return lambda: (time.sleep(seconds), seen.append(name))[1]
+
+        in_threads(after("a", 0.01), after("b", 0.5))
+        assert seen == ["a", "b"]
+
+    assert orders(waits).failing is None
+
+
+def test_a_thread_of_llmtest_is_no_hole() -> None:
+    async def program() -> None:
+        thread = threading.Thread(target=int, name="llmtest traces")
+        thread.start()
+        thread.join()
+
+    assert orders(program, runs=3).unordered == 0
+
+
+@pytest.mark.parametrize("starts", ["a thread", "a pool"])
+def test_threads_of_an_async_program_are_a_hole(starts: str) -> None:
+    async def program() -> None:
+        await ask("a")
+        if starts == "a pool":
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(int)
+        else:
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+
+    found = orders(program, runs=3)
+
+    assert str(found) == "3 schedules, 1 distinct order, bound 0 exhausted; hole: nothing orders 1 thread beside the event loop"
+
+
+def test_a_schedule_is_the_same_word_in_every_python() -> None:
+    # Known words, so that each version of Python that runs the tests must find the same.
+    assert orders(shared_list(sorts=False)).token == "dt1-cgAB"
+    assert [orders(program).token for program in (plain_tasks, plain_threads)] == TOKENS
+
+
+async def plain_tasks() -> None:
+    seen: list[int] = []
+
+    async def visit(number: int) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            seen.append(number)
+
+    await asyncio.gather(visit(1), visit(2), visit(3))
+    assert seen[:3] != [1, 3, 1]
+
+
+def plain_threads() -> None:
+    seen: list[int] = []
+
+    def visit(number: int) -> Callable[[], None]:
+        def steps() -> None:
+            for _ in range(2):
+                time.sleep(0)
+                seen.append(number)
+
+        return steps
+
+    in_threads(visit(1), visit(2), visit(3))
+    assert seen != [1, 3, 1, 2, 3, 2]
+
+
+TOKENS = ["dt1-cgACAAI", "dt1-cgIAAg"]

@@ -26,6 +26,13 @@ def thrice(*questions: str) -> None:
         search.invoke({"q": q})
 
 
+def fails_thrice() -> None:
+    broken = scripted_tool("broken", *[fail(TimeoutError("slow"))] * 3, args={"q": str})
+    for _ in range(3):
+        with suppress(TimeoutError):
+            broken.invoke({"q": "x"})
+
+
 def inside(body: Callable[[], object]) -> None:
     RunnableLambda(lambda _: body()).invoke("go")
 
@@ -76,6 +83,12 @@ CASES = [
         "the tool `search` was called 3 times with {'q': 'x'}, and gave the same each time",
     ),
     ("repeated tool call", lambda: thrice("x", "x", "y"), None),
+    ("repeated tool call", lambda: fails_thrice(), None),
+    (
+        "empty search",
+        lambda: inside(lambda: search.invoke({"name": "search", "args": {"q": ""}, "id": "1", "type": "tool_call"})),
+        "the tool `search` gave nothing, and the program went on without it",
+    ),
     ("empty search", lambda: inside(lambda: thrice("")), "the tool `search` gave nothing, and the program went on without it"),
     ("empty search", lambda: inside(lambda: thrice("", "x")), None),
     (

@@ -13,13 +13,18 @@ from llmtest.campaigns.kinds import (
     Fault,
     Interrupted,
     answer_of,
+    check_chunks,
     check_kinds,
     faults_at,
     faults_of_program,
     kind_names,
+    plan,
 )
+from llmtest.errors import CampaignError
 from llmtest.events.words import FrozenDict, ToolCall
 from llmtest.scripts.answering import Injected
+from llmtest.scripts.step_types import Call as SaidCall
+from llmtest.scripts.step_types import Reply
 
 CHAT = Call(CallKey("chat", ("agent",), "model", "a1", 1), "model#1", "It is 18C today")
 STREAMED = replace(CHAT, tokens=("It", " is", " 18C", " today"))
@@ -63,7 +68,60 @@ def test_faults_of_a_stream() -> None:
         ("stream cut after chunk 1", f"say('It'){broken}"),
         ("stream cut after chunk 2", f"say('It', ' is'){broken}"),
         ("stream cut after chunk 3", f"say('It', ' is', ' 18C'){broken}"),
+        ("stream cut after chunk 4", f"say('It', ' is', ' 18C', ' today'){broken}"),
     ]
+
+
+def test_a_streamed_tool_call_breaks_after_each_piece_of_its_arguments() -> None:
+    calls = (ToolCall("search", FrozenDict(q="x")), ToolCall("book", FrozenDict()))
+    streamed = replace(CHAT, tokens=("It",), tool_calls=calls, is_streamed=True)
+
+    cuts = [fault.act.step for fault in faults_at([streamed], ["stream cut"]) if isinstance(fault.act, Injected)]
+
+    pieces = [[part.pieces for part in step.parts if isinstance(part, SaidCall)] for step in cuts if isinstance(step, Reply)]
+    assert pieces[0] == []
+    assert pieces[1] == [("{",)]
+    whole = ("{", '"', "q", '"', ":", ' "', "x", '"', "}")
+    assert pieces[9:] == [[whole], [(), ("{",)], [(), ("{", "}")]]
+    assert all(isinstance(step, Reply) and step.text == "It" and step.failure for step in cuts)
+
+
+LONG = replace(CHAT, tokens=tuple("abcdefghij"))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "numbers", "left_out"),
+    [
+        (3, [1, 5, 10], ('stream cut at 3 of 10 chunks of `model#1`; chunks="all" takes each',)),
+        (1, [1], ('stream cut at 1 of 10 chunks of `model#1`; chunks="all" takes each',)),
+        (10, [*range(1, 11)], ()),
+        (None, [*range(1, 11)], ()),
+    ],
+)
+def test_long_streams_are_cut_at_some_chunks_and_it_is_said(chunks, numbers, left_out) -> None:
+    faults, said = plan([LONG], {}, ["stream cut"], chunks)
+
+    assert [fault.words for fault in faults] == [f"stream cut after chunk {number}" for number in numbers]
+    assert said == left_out
+
+
+def test_a_consumer_leaves_a_long_stream_at_some_chunks_and_other_moments_stay() -> None:
+    faults, said = plan([], {"chunk": 9, "await": 9}, kind_names(), 2)
+
+    assert [str(fault) for fault in faults if fault.kind == "consumer stops"] == [
+        "chunk#1 consumer stops",
+        "chunk#9 consumer stops",
+    ]
+    assert len([fault for fault in faults if fault.kind == "cancelled"]) == 9
+    assert said == ('consumer stops at 2 of 9 chunks; chunks="all" takes each',)
+
+
+@pytest.mark.parametrize("chunks", [0, -1, "alll", 2.5, True, None])
+def test_a_wrong_number_of_chunks_is_refused(chunks) -> None:
+    with pytest.raises(CampaignError) as caught:
+        check_chunks(chunks)
+
+    assert str(caught.value) == f'chunks= is a whole number of 1 or more, or "all"; got {chunks!r}'
 
 
 def test_faults_of_an_answer_that_calls_tools() -> None:

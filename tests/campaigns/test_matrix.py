@@ -28,7 +28,7 @@ def test_as_text() -> None:
         "    not exposed       returns nothing\n"
         "  model#1 and search#1\n"
         "    crash             timeout and returns nothing\n"
-        "  without faults, because no script answers them: `other#1`"
+        "  holes, where no fault can come: `other#1`"
     )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, get_args
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import ScriptedChatModel, hold, record, say
+from llmtest import ScriptedChatModel, call, hold, record, say
 from llmtest.campaigns import faults
 from llmtest.campaigns.verdicts import FAILED, SURVIVED, Outcome, Survival, Verdict, answers_of, outcomes, survival
 from llmtest.errors import CampaignError
+from llmtest.protocol import run_checks
 from llmtest.recording.recording import Recording
 
 
@@ -27,6 +30,12 @@ def forgives() -> str:
         return ask()
     except TimeoutError:
         return "sorry"
+
+
+NOT_NOTICED = (
+    "nothing noticed it, because the test asserts nothing: "
+    "the chat `model` failed with TimeoutError: the model timed out, and nothing made up for it"
+)
 
 
 def has_two_models(recording: Recording) -> bool:
@@ -51,7 +60,7 @@ def test_the_outcomes_are_of_three_kinds() -> None:
         (ask, {"survives": TimeoutError}, ("declared error", "TimeoutError: the model timed out")),
         (ask, {"survives": [KeyError, OSError]}, ("declared error", "TimeoutError: the model timed out")),
         (ask, {"survives": KeyError}, ("crash", "TimeoutError: the model timed out")),
-        (forgives, {}, ("recovered", "")),
+        (forgives, {}, ("not exposed", NOT_NOTICED)),
         (forgives, {"survives": has_two_models}, ("wrong and silent", "has_two_models(recording) is false")),
         (forgives, {"survives": lambda recording: len(recording.models) == 1}, ("recovered", "")),
     ],
@@ -200,6 +209,13 @@ def asserts(recording: Recording) -> bool:
     return True
 
 
+class Later:
+    """Can be awaited, and is no coroutine."""
+
+    def __await__(self) -> Any:
+        yield
+
+
 def says_nothing(recording: Recording) -> None:
     pass
 
@@ -228,6 +244,8 @@ def test_a_predicate_says_why_it_does_not_hold() -> None:
     assert str(caught.value) == (
         "<lambda>(recording) returns an awaitable, which is always true; survives= takes a function that is not async"
     )
+    with pytest.raises(CampaignError):
+        outcome(forgives, "timeout", survives=lambda recording: Later())
     with pytest.raises(KeyError):
         outcome(forgives, "timeout", survives=lambda recording: {}["x"])
 
@@ -281,24 +299,53 @@ def test_gates_are_released_at_the_end_of_a_run() -> None:
     assert faults(asks, kinds="empty answer").counts() == {"recovered": 1}
 
 
+@tool
+async def look(q: str) -> str:
+    """Look."""
+    await asyncio.sleep(0)
+    return f"found {q}"
+
+
+async def an_agent() -> None:
+    model = ScriptedChatModel(call("look", q="x"), "Done.", name="model")
+    assert (await create_agent(model, [look]).ainvoke({"messages": "hi"}))["messages"][-1].text == "Done."
+
+
+async def a_model() -> None:
+    assert (await ScriptedChatModel("Hello", name="model").ainvoke("hi")).text == "Hello"
+
+
+def fallbacks_in_a_batch() -> None:
+    first = ScriptedChatModel(say("a").repeat(), name="first")
+    second = ScriptedChatModel(say("b").repeat().optional(), name="second")
+    asks = first.with_fallbacks([second], exceptions_to_handle=(ConnectionError,))
+    assert len(asks.batch(["1", "2"])) == 2
+
+
+def several_prompts() -> None:
+    ScriptedChatModel(say("a").times(3), name="model").generate([[HumanMessage(text)] for text in "123"])
+
+
+ORDINARY = (an_agent, a_model, fallbacks_in_a_batch, several_prompts)
+OPEN = {"cancelled chat model", "fallbacks in a batch", "chat models generated together"}
+
+
 def test_open_faults_of_langchain_are_found_by_campaigns_that_are_not_told_where() -> None:
-    async def an_agent_is_cancelled() -> None:
-        await ScriptedChatModel("Hello").ainvoke("hi")
+    matrices = [faults(program, survives=Exception) for program in ORDINARY]
 
-    def several_prompts_together() -> None:
-        ScriptedChatModel(say("a").times(3)).generate([[HumanMessage("1")], [HumanMessage("2")], [HumanMessage("3")]])
+    found = {name: verdict for matrix in matrices for verdict in matrix.verdicts for name in verdict.deviations}
 
-    def fallbacks_of_a_batch() -> None:
-        model = ScriptedChatModel(say("a").times(2)).with_fallbacks([], exceptions_to_handle=(KeyError,))
-        model.batch(["1", "2"])
+    assert found.keys() == {name for matrix in matrices for name in matrix.deviations} >= OPEN
+    assert all(found[name].witness for name in OPEN)
 
-    found = {
-        name
-        for program in (an_agent_is_cancelled, several_prompts_together, fallbacks_of_a_batch)
-        for name in faults(program, kinds=["timeout", "cancelled"]).deviations
-    }
 
-    assert found >= {"cancelled chat model", "fallbacks in a batch"}
+def test_they_are_found_without_the_list_of_known_ones_too(monkeypatch) -> None:
+    monkeypatch.setattr(run_checks, "known", lambda *_: None)
+
+    verdicts = [verdict for program in ORDINARY for verdict in faults(program, survives=Exception).verdicts]
+
+    wrong = {verdict.why for verdict in verdicts if verdict.outcome == "wrong and silent"}
+    assert wrong >= {"chat `model` never ended", "chain `RunnableWithFallbacks` never ended"}
 
 
 def test_a_run_that_is_left_open_is_wrong() -> None:
@@ -316,3 +363,116 @@ def test_a_run_that_is_left_open_is_wrong() -> None:
 
     assert found == "wrong and silent"
     assert "never ended" in why or "open" in why
+
+
+class Polite(RunnableLambda[str, str]):
+    """Says something else than its run."""
+
+    def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+        try:
+            return super().invoke(input, config, **kwargs) or "nothing"
+        except TimeoutError:
+            return "sorry"
+
+    def stream(self, input: str, config: Any = None, **kwargs: Any) -> Any:
+        with suppress(TimeoutError):
+            yield from super().stream(input, config, **kwargs)
+
+    async def ainvoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+        answer = await super().ainvoke(input, config, **kwargs)
+        if not answer:
+            raise ValueError("no answer")
+        return answer
+
+
+class Plain(Runnable[str, str]):
+    """Makes no run of its own."""
+
+    def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+        try:
+            return ScriptedChatModel("Hello", name="model").invoke(input).text
+        except TimeoutError:
+            return "sorry"
+
+
+def polite() -> None:
+    assert Polite(lambda _: ask()).invoke("hi")
+
+
+def politely_streamed() -> None:
+    assert len(list(Polite(lambda _: ask()).stream("hi"))) <= 1
+
+
+async def politely_awaited() -> None:
+    with suppress(ValueError):
+        await Polite(lambda _: ask()).ainvoke("hi")
+
+
+def plain() -> None:
+    assert Plain().invoke("hi") in ("Hello", "sorry")
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "expected"),
+    [
+        (
+            polite,
+            "timeout",
+            "the caller of the chain `Polite` saw no error, but its run failed with TimeoutError: the model timed out",
+        ),
+        (polite, "empty answer", "the caller of the chain `Polite` saw 'nothing', but its run says ''"),
+        (
+            politely_streamed,
+            "timeout",
+            "the caller of the chain `Polite` saw no error, but its run failed with TimeoutError: the model timed out",
+        ),
+        (
+            politely_awaited,
+            "empty answer",
+            "the caller of the chain `Polite` saw ValueError: no answer, but its run ended well",
+        ),
+        (plain, "timeout", ""),
+        (plain, "refusal", "AssertionError: "),
+    ],
+)
+def test_what_the_caller_sees_is_what_the_root_says(program, kind, expected) -> None:
+    found, why = outcome(program, kind)
+
+    assert found == ("wrong and silent" if expected else "recovered")
+    assert why.startswith(expected)
+
+
+def test_what_differs_without_a_fault_too_is_of_the_program() -> None:
+    class Shouts(RunnableLambda[str, str]):
+        def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+            return super().invoke(input, config, **kwargs).upper()
+
+    def program() -> None:
+        assert Shouts(lambda _: ask()).invoke("hi").isupper()
+
+    assert outcome(program, "cut by length") == ("recovered", "")
+
+
+def swallows() -> None:
+    with suppress(TimeoutError):
+        ask()
+
+
+def tries_again() -> None:
+    with suppress(TimeoutError):
+        ask()
+        return
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "expected"),
+    [
+        (swallows, {}, ("not exposed", NOT_NOTICED)),
+        (swallows, {"survives": lambda recording: True}, ("recovered", "")),
+        (swallows, {"invariants": "swallowed error"}, ("wrong and silent", NOT_NOTICED.partition("nothing: ")[2])),
+        (tries_again, {}, ("recovered", "")),
+    ],
+)
+def test_a_test_that_swallows_everything_and_asserts_nothing_proves_nothing(program, options, expected) -> None:
+    assert outcome(program, "timeout", **options) == expected

@@ -303,3 +303,82 @@ def test_what_has_failed_is_raised_again_where_it_was_swallowed() -> None:
             schedule.point()
 
     assert str(schedule.failure).startswith("deadlock: ")
+
+
+def test_a_thread_that_never_had_its_turn_ends_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_schedule, "MAX_SWITCHES", 3)
+    ran: list[str] = []
+
+    with pytest.raises(ThreadScheduleError), ThreadSchedule(usual) as schedule:
+        thread = threading.Thread(target=lambda: ran.append("ran"))
+        thread.start()
+        for _ in range(9):
+            schedule.point()
+
+    thread.join()
+    assert ran == []
+
+
+def test_a_thread_without_end_is_told_when_the_program_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_schedule, "MAX_ROUNDS_AT_THE_END", 3)
+
+    def work() -> None:
+        while True:
+            time.sleep(1)
+
+    with ThreadSchedule(usual) as schedule:
+        threading.Thread(target=work).start()
+
+    assert str(schedule.failure).startswith("left: ")
+
+
+def test_a_condition_of_a_member_wakes_threads_from_before() -> None:
+    given: list[threading.Condition] = []
+    woken: list[bool] = []
+    has_given, waits = threading.Event(), threading.Event()
+
+    def wait_for_it() -> None:
+        has_given.wait()
+        with given[0]:
+            waits.set()
+            woken.append(given[0].wait(5))
+
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    with ThreadSchedule(usual):
+        condition = threading.Condition()
+        given.append(condition)
+        has_given.set()
+        while not condition._waiters:  # type: ignore[attr-defined]
+            pass
+        with condition:
+            condition.notify_all()
+
+    thread.join()
+    assert woken == [True]
+
+
+def test_a_timer_may_fire_late_and_never_early() -> None:
+    def ended(choose: Callable[[int], int], late_s: float) -> str:
+        seen: list[str] = []
+
+        def after(name: str, seconds: float) -> Callable[[], None]:
+            return lambda: (time.sleep(seconds), seen.append(name))[1]
+
+        with ThreadSchedule(choose, late_s):
+            run(after("a", 0.01), after("b", 0.1))
+        return "".join(seen)
+
+    assert ended(usual, 0.1) == "ab"
+    assert {ended(choose, 0.1) for choose in CHOICES} == {"ab", "ba"}
+    assert {ended(choose, 0.05) for choose in CHOICES} == {"ab"}
+
+
+def test_names_of_threads_and_pools_do_not_depend_on_what_ran_before() -> None:
+    def names() -> list[str]:
+        with ThreadSchedule(usual) as schedule:
+            return [
+                schedule._name_of(name) for name in ("Thread-7 (work)", "Thread-9", "ThreadPoolExecutor-3-0", "mine", "my-pool-0")
+            ]
+
+    assert names() == names() == ["Thread 1 (work)", "Thread 2", "ThreadPoolExecutor 3", "mine", "my-pool 4"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
+from langgraph.types import Command, interrupt
 
-from llmtest import ScriptedChatModel, call, say
+from llmtest import ScriptedChatModel, call, record, say
 from llmtest.campaigns import Matrix, faults
-from llmtest.langchain import interrupting
+from llmtest.campaigns.injection import Injection
+from llmtest.langchain import interrupting, tap
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 
@@ -211,6 +215,26 @@ def test_an_error_that_is_no_kill_goes_out() -> None:
     assert (verdict.outcome, verdict.why) == ("crash", "KeyError: 'x'")
 
 
+def test_a_checkpointer_may_call_itself() -> None:
+    class Twice(InMemorySaver):
+        async def aput(self, *args: Any, **kwargs: Any) -> Any:
+            return await super().aput(*args, **kwargs)
+
+    async def program() -> None:
+        answer = await agent(Twice()).ainvoke({"messages": "pay A"}, CONFIG)
+        assert answer["messages"][-1].content == "Done."
+
+    assert list(killed(program)) == list(killed(in_memory_async))
+
+
+@pytest.mark.parametrize("module", ["langgraph.pregel.main", "langgraph.checkpoint.base"])
+def test_without_langgraph_there_is_nothing_to_kill(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+
+    with Injection(record()):
+        assert not hasattr(InMemorySaver.put, "__wrapped__")
+
+
 def test_a_checkpointer_that_is_defined_later_can_be_killed_too() -> None:
     def program() -> None:
         class Later(InMemorySaver):
@@ -223,3 +247,93 @@ def test_a_checkpointer_that_is_defined_later_can_be_killed_too() -> None:
 
     assert [cell.name for cell in later.cells] == [cell.name for cell in usual.cells]
     assert "__init_subclass__" not in vars(BaseCheckpointSaver)
+
+
+def test_an_async_database_is_written_in_order() -> None:
+    async def program() -> None:
+        async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
+            answer = await agent(saver).ainvoke({"messages": "pay A"}, CONFIG)
+        assert answer["messages"][-1].content == "Done."
+
+    first = killed(program, effects="pay")
+
+    assert [name for name, outcome in first.items() if outcome != "recovered"] == ["checkpoint of the writes of task 0#1"]
+    assert [killed(program, effects="pay") for _ in range(3)] == [first] * 3
+
+
+def test_a_command_that_was_not_saved_is_sent_again() -> None:
+    def program() -> None:
+        def asks(state: dict[str, Any]) -> dict[str, Any]:
+            said = ScriptedChatModel(say("go").repeat(), name="model").invoke("plan").text
+            return {"n": said + interrupt("really?")}
+
+        graph = StateGraph(dict)
+        graph.add_node("asks", asks)
+        graph.add_edge(START, "asks")
+        graph.add_edge("asks", END)
+        compiled = graph.compile(checkpointer=InMemorySaver())
+        compiled.invoke({"n": ""}, CONFIG)
+        assert compiled.invoke(Command(resume="yes"), CONFIG)["n"] == "goyes"
+
+    found = killed(program)
+
+    assert "checkpoint of the writes of a task#1" in found
+    assert set(found.values()) == {"recovered"}
+
+
+def test_a_graph_in_a_runnable_without_a_run_is_resumed() -> None:
+    class Around(Runnable[Any, str]):
+        def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> str:
+            text: str = agent(InMemorySaver()).invoke(input, CONFIG)["messages"][-1].text
+            return text
+
+    def program() -> None:
+        assert Around().invoke({"messages": "pay A"}) == "Done."
+
+    assert set(killed(program).values()) == {"recovered"}
+
+
+def test_a_graph_that_is_called_by_keyword_is_resumed() -> None:
+    def program() -> None:
+        answer = agent(InMemorySaver()).invoke(input={"messages": "pay A"}, config=CONFIG)
+        assert answer["messages"][-1].content == "Done."
+
+    assert set(killed(program).values()) == {"recovered"}
+
+
+def test_a_runnable_may_name_its_arguments_as_it_likes() -> None:
+    class Asks(Runnable[str, str]):
+        def invoke(self, question: str, config: Any = None, **kwargs: Any) -> str:  # type: ignore[override]
+            return ScriptedChatModel("Hello", name="model").with_retry().invoke(question).text
+
+    def program() -> None:
+        assert Asks().invoke(question="hi") == "Hello"
+
+    assert faults(program, kinds="timeout").counts() == {"recovered": 1}
+
+
+def test_what_hears_of_roots_already_goes_on_hearing(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bool] = []
+    monkeypatch.setattr(tap, "meet", lambda run_id, is_root: heard.append(is_root))
+
+    faults(lambda: ScriptedChatModel("Hello", name="model").invoke("hi"), kinds="timeout")
+
+    assert heard == [True, True]
+
+
+async def _shout(text: str) -> None:
+    model = ScriptedChatModel(say("a", "b"), name="model")
+    with suppress(TimeoutError):
+        assert [chunk.text async for chunk in model.astream(text) if chunk.text] == ["a", "b"]
+        return
+    assert (await model.ainvoke(text)).text == "ab"
+
+
+def test_an_async_stream_that_fails_is_seen_by_its_caller() -> None:
+    async def program() -> None:
+        await _shout("hi")
+
+    matrix = faults(program, kinds=["timeout", "consumer stops"])
+
+    assert matrix.failed == ()
+    assert matrix.counts() == {"recovered": len(matrix)}

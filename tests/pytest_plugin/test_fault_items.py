@@ -69,6 +69,28 @@ def test_each_fault_is_an_item_and_the_first_line_says_how_to_repeat_it(suite):
     assert "agent.invoke" in outcome.part("test_agent[search#1 raises TimeoutError]")
 
 
+def test_a_suite_without_capture_and_with_other_tests(suite):
+    assert suite.run(AGENT + "\ndef test_other():\n    pass\n", "-s").counts == {"passed": 3, "failed": 3}
+
+
+def test_a_marker_of_one_parameter_is_for_that_one_alone(suite):
+    outcome = suite.run(
+        """
+        import pytest
+
+        with_faults = pytest.mark.llm_faults(kinds="timeout", survives=OSError)
+
+        @pytest.mark.parametrize("text", ["a", pytest.param("b", marks=with_faults)])
+        def test_it(scripted_chat_model, text):
+            scripted_chat_model("Hello", name="model").invoke(text)
+    """,
+        "-v",
+    )
+
+    assert outcome.counts == {"passed": 3}
+    assert "test_it[b-model#1 timeout] PASSED" in outcome.text
+
+
 def test_items_are_selected_by_name_and_by_what_failed_last(suite):
     assert suite.run(AGENT, "-k", "search and text").counts == {"passed": 1, "deselected": 4}
     assert suite.run(None, "test_it.py::test_agent[model#2 timeout]").counts == {"failed": 1}
@@ -284,7 +306,10 @@ def test_pairs_are_shrunk_to_the_smallest_set(suite, spares, counts, smallest):
         assert outcome.part("llmtest: smallest set").startswith(smallest)
 
 
-TAKES = "the marker llm_faults takes `kinds`, `survives`, `effects`, `invariants`, `max_tokens`, `pairs` by name; got "
+TAKES = (
+    "the marker llm_faults takes `kinds`, `survives`, `effects`, `invariants`, `max_tokens`, `pairs`, `chunks`, `snapshot` "
+    "by name; got "
+)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +411,12 @@ def test_a_marker_that_could_have_no_effect_fails_the_test(suite, marker):
 
 WITHOUT_FAULTS = """
 import pytest
-from langchain_core.language_models import FakeListChatModel
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+
+class Old(BaseRetriever):
+    def _get_relevant_documents(self, query):
+        return [Document(page_content=query)]
 
 @pytest.mark.llm_faults
 def test_no_call():
@@ -397,8 +427,8 @@ def test_no_place(scripted_chat_model):
     assert scripted_chat_model("Hello").invoke("hi").text == "Hello"
 
 @pytest.mark.llm_faults
-def test_no_script():
-    assert FakeListChatModel(responses=["Hello"]).invoke("hi").text == "Hello"
+def test_hole():
+    assert Old().invoke("hi")
 """
 
 
@@ -406,7 +436,7 @@ def test_a_test_that_can_have_no_fault_is_not_only_passed(suite):
     outcome = suite.run(WITHOUT_FAULTS, "-rs")
 
     assert outcome.counts == {"passed": 3, "skipped": 3}
-    assert "not exposed: no call of the test can have one of these faults; no script answers" in outcome.text
+    assert "not exposed: no call of the test can have one of these faults; none can come at" in outcome.text
 
 
 def test_a_test_that_passes_only_later_has_had_no_fault(suite):
@@ -474,3 +504,114 @@ def test_what_comes_of_a_fault_is_no_snapshot(suite):
     assert suite.run(weak, "--snapshot-update").counts == {"passed": 1, "failed": 1}
     assert suite.run(sound).counts == {"passed": 2}
     assert len([*suite.path.rglob("*.tree")]) == 1
+
+
+MATRIX = """
+import pytest
+from llmtest import ScriptedChatModel
+
+class TestIt:
+    @pytest.mark.llm_faults(kinds=["timeout", "server error"], snapshot=True)
+    @pytest.mark.parametrize("name", ["model"])
+    @pytest.mark.asyncio
+    async def test_it(self, name):
+        model = ScriptedChatModel("Hello", name=name).with_retry(retry_if_exception_type=(RETRIES,))
+        assert (await model.ainvoke("hi")).text == "Hello"
+"""
+
+
+def test_the_matrix_of_a_marker_is_a_snapshot_and_a_lost_retry_is_a_changed_cell(suite):
+    before, after = MATRIX.replace("RETRIES", "TimeoutError"), MATRIX.replace("RETRIES", "KeyError")
+
+    first = suite.run(before, "--snapshot-update")
+    same, alone, changed = suite.run(before), suite.run(before, "-k", "matrix"), suite.run(after)
+
+    assert first.counts == same.counts == {"passed": 3, "xfailed": 1}
+    assert alone.counts == {"passed": 1, "deselected": 3}
+    assert changed.counts == {"passed": 1, "xfailed": 2, "failed": 1}
+    part = changed.part("llmtest: snapshot")
+    assert "-     recovered         timeout" in part
+    assert "+     crash             server error, timeout" in part
+    assert "test_it.py::TestIt::test_it[model-matrix]" in part
+
+
+def test_workers_compare_one_matrix(suite):
+    source = AGENT.replace('"error text"]', '"error text"], snapshot=True')
+
+    assert suite.run(source, "--snapshot-update").counts == {"passed": 3, "xfailed": 3}
+    assert suite.run_on_workers(source).counts == {"passed": 3, "xfailed": 3}
+
+
+def test_a_matrix_needs_the_outcome_of_each_fault(suite):
+    source = MATRIX.replace("RETRIES", "TimeoutError")
+    suite.run(source, "--snapshot-update")
+
+    broken = source + (
+        "\n    @pytest.fixture(autouse=True)\n    def up(self, request):\n"
+        "        assert 'timeout' not in request.node.name, 'no server'\n"
+    )
+
+    assert "a fault has no outcome: test_it.py::TestIt::test_it[model-model#1 timeout] did not run" in suite.run(broken).text
+
+
+def test_the_number_of_chunks_is_an_option_and_what_is_left_out_is_said(suite):
+    source = """
+    import pytest
+    from llmtest import say
+
+    @pytest.mark.llm_faults(kinds="stream cut", chunks=2, survives=ConnectionResetError)
+    def test_it(scripted_chat_model):
+        list(scripted_chat_model(say("a", "b", "c"), name="m").stream("hi"))
+    """
+
+    outcome = suite.run(source, "-v")
+
+    assert outcome.counts == {"passed": 3}
+    assert "test_it[m#1 stream cut after chunk 1]" in outcome.text
+    assert "test_it[m#1 stream cut after chunk 3]" in outcome.text
+    assert 'left out: stream cut at 2 of 3 chunks of `m#1`; chunks="all" takes each' in outcome.text
+    assert suite.run(source.replace("chunks=2", "chunks='all'")).counts == {"passed": 4}
+
+
+HANGS = """
+import asyncio
+import threading
+import pytest
+from contextlib import suppress
+from llmtest import ScriptedChatModel
+
+@pytest.mark.llm_faults(kinds="timeout")
+def test_threads():
+    done = threading.Event()
+    with suppress(TimeoutError):
+        assert ScriptedChatModel("Hello", name="model").invoke("hi").text == "Hello"
+        done.set()
+    done.wait()
+
+@pytest.mark.llm_faults(kinds="timeout")
+@pytest.mark.RUNNER
+async def test_tasks():
+    done = asyncio.Event()
+
+    async def work():
+        with suppress(TimeoutError):
+            assert (await ScriptedChatModel("Hello", name="model").ainvoke("hi")).text == "Hello"
+            done.set()
+
+    task = asyncio.create_task(work())
+    await done.wait()
+    await task
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+
+
+@pytest.mark.parametrize("runner", ["asyncio", "anyio"])
+def test_a_hang_is_found_in_threads_and_tasks(suite, runner):
+    outcome = suite.run(HANGS.replace("RUNNER", runner))
+
+    assert outcome.counts == {"passed": 2, "failed": 2}
+    assert "hang: model#1 timeout; repeat:" in outcome.part("test_threads[model#1 timeout]")
+    assert "every task waits, and nothing is left that could wake one" in outcome.part("test_tasks[model#1 timeout]")

@@ -50,6 +50,16 @@ class ProviderErrors(ABC):
         response = http.Response(status, json=body, headers=headers, request=http.Request("POST", self.url))
         return cast("BaseException", kind(f"Error code: {status} - {quoted}", response=response, body=known))
 
+    def unreached(self, cause: BaseException) -> BaseException | None:
+        """Return the error of a request that no provider answers, in time or at all; None if its SDK is not installed."""
+        name = "APITimeoutError" if isinstance(cause, TimeoutError) else "APIConnectionError"
+        kind = find_class(self.sdk, name)
+        if kind is None:
+            return None
+        error: BaseException = kind(request=http_library(find_class(self.sdk, "APIConnectionError")).Request("POST", self.url))
+        error.__cause__ = cause
+        return error
+
     def _class_for(self, status: int) -> Any:
         ours, theirs = self.server_errors if status >= 500 else ("", "")
         # The integration's class first, which a program that catches the SDK's catches too; an older integration has none.
