@@ -42,7 +42,7 @@ def install() -> None:
     with _lock:
         if _patches:
             return
-        _patches.append(replace(tap, "meet", _meeting))
+        tap.hear_starts(_note_root)
         _patches.append(FamilyPatch(Runnable, lambda _: _CALLS))
         graphs, savers = _imported("langgraph.pregel.main"), _imported("langgraph.checkpoint.base")
         if graphs is not None and savers is not None:
@@ -63,6 +63,7 @@ def _imported(module: str) -> Any:
 def uninstall() -> None:
     """Take the wrappers back."""
     with _lock:
+        tap.forget_starts(_note_root)
         while _patches:
             _patches.pop().undo()
 
@@ -137,15 +138,10 @@ def _begin(runnable: Any) -> _Call | None:
     return _Call(injection, runnable, around)
 
 
-def _meeting(original: Callable[[UUID, bool], None] | None) -> Callable[[UUID, bool], None]:
-    def meet(run_id: UUID, is_root: bool) -> None:
-        if original is not None:
-            original(run_id, is_root)
-        call = _active.get()
-        if call is not None and is_root:
-            call.roots.append(run_id)
-
-    return meet
+def _note_root(run_id: UUID, _: str, is_root: bool) -> None:
+    call = _active.get()
+    if call is not None and is_root:
+        call.roots.append(run_id)
 
 
 # -- calls and streams

@@ -82,11 +82,11 @@ class MetObjects:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Note the objects of all runs that start in the block, in every thread."""
-        before, tap.meet = tap.meet, self.note
+        tap.hear_starts(self.note)
         try:
             yield
         finally:
-            tap.meet = before
+            tap.forget_starts(self.note)
 
 
 def _route(frame: FrameType | None) -> tuple[object, str] | None:

@@ -91,9 +91,25 @@ Held = Callable[[], dict[str, object]]
 
 MODEL_STARTS: Final = frozenset(START_OF[kind] for kind in MODELS)
 
-meet: Callable[[UUID, str, bool], None] | None = None
-"""Called with the id of each recorded run that starts, on its stack, its callback, and whether it has no parent. Coverage sets
-it."""
+Meet = Callable[[UUID, str, bool], None]
+"""Takes the id of a recorded run that starts, its callback, and whether it has no parent."""
+
+_meets: tuple[Meet, ...] = ()
+_meeting = threading.Lock()
+
+
+def hear_starts(meet: Meet) -> None:
+    """Call `meet` at each start of a recorded run from now on, on its stack."""
+    global _meets
+    with _meeting:
+        _meets = (*_meets, meet)
+
+
+def forget_starts(meet: Meet) -> None:
+    """Take back one `hear_starts`."""
+    global _meets
+    with _meeting:
+        _meets = tuple(other for other in _meets if other != meet)
 
 
 # -- the handler
@@ -136,7 +152,7 @@ class Tap(BaseCallbackHandler):
             if kind in MODEL_STARTS:
                 member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
             return
-        if meet is not None:
+        for meet in _meets:
             meet(run_id, kind, parent is None)
         metadata = about.get("metadata")
         payload = take()

@@ -312,11 +312,19 @@ def test_a_runnable_may_name_its_arguments_as_it_likes() -> None:
     assert faults(program, kinds="timeout").counts() == {"recovered": 1}
 
 
-def test_what_hears_of_roots_already_goes_on_hearing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coverage_and_a_campaign_hear_of_the_same_roots() -> None:
     heard: list[bool] = []
-    monkeypatch.setattr(tap, "meet", lambda run_id, is_root: heard.append(is_root))
+
+    def hear(_: object, __: str, is_root: bool) -> None:
+        heard.append(is_root)
 
     faults(lambda: ScriptedChatModel("Hello", name="model").invoke("hi"), kinds="timeout")
+    tap.hear_starts(hear)
+    try:
+        faults(lambda: ScriptedChatModel("Hello", name="model").invoke("hi"), kinds="timeout")
+    finally:
+        tap.forget_starts(hear)
+    ScriptedChatModel("Hello", name="model").invoke("hi")
 
     assert heard == [True, True]
 
