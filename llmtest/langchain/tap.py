@@ -16,6 +16,7 @@ import copy
 import functools
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
