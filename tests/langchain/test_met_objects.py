@@ -10,6 +10,7 @@ from langchain_core.callbacks import CallbackManager
 from langchain_core.runnables import RouterRunnable, RunnableLambda, RunnablePassthrough
 
 from llmtest import ScriptedChatModel, ScriptedRetriever, record, scripted_tool
+from llmtest.langchain import injecting, interrupting
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.met_objects import Meeting, MetObjects
 from tests.support.covering import Covered
@@ -157,6 +158,19 @@ def test_the_route_of_a_router_is_known_by_its_frame(route: str, work: Any) -> N
     hits, unknown = routed(lambda: work(chain))
 
     assert (hits, unknown) == ({f"router.{route}"}, {f"router.{one}" for one in ("plain", "chain", "model") if one != route})
+
+
+def test_a_route_is_known_while_a_campaign_wraps_the_calls() -> None:
+    chain = RunnableLambda(lambda text: {"key": "model", "input": text}) | RouterRunnable({"model": ScriptedChatModel("a")})
+    interrupting.install()
+    injecting.install()
+    try:
+        found = routed(lambda: asyncio.run(chain.with_config(run_name="r").ainvoke("x")))
+    finally:
+        injecting.uninstall()
+        interrupting.uninstall()
+
+    assert found == ({"router.model"}, set())
 
 
 def test_the_routes_of_a_batch_are_unknown() -> None:
