@@ -176,7 +176,7 @@ def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> object:
 
 def _hold_other(value: object) -> object:
     try:
-        return (_holders.get(type(value)) or _holder_of(type(value)))(value)
+        return (_holders.get(type(value)) or _new_holder(type(value)))(value)
     except RecursionError:
         raise
     except Exception as error:  # a class of the program may raise anything when its content is read
@@ -186,13 +186,11 @@ def _hold_other(value: object) -> object:
 _holders: dict[type, Callable[[object], object]] = {}
 
 
-def _holder_of(kind: type) -> Callable[[object], object]:
+def _new_holder(kind: type) -> Callable[[object], object]:
     """Return the function that holds objects of `kind`. The class decides: a mock answers to everything, `__class__` too."""
-    way = _holders.get(kind)
-    if way is None:
-        if len(_holders) >= _MAX_TYPES:
-            _holders.clear()  # each mock has a class of its own
-        way = _holders[kind] = _find_holder(kind)
+    if len(_holders) >= _MAX_TYPES:
+        _holders.clear()  # each mock has a class of its own
+    way = _holders[kind] = _find_holder(kind)
     return way
 
 

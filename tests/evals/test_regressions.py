@@ -81,7 +81,7 @@ def test_the_diffs_stand_below_a_regression_and_nowhere_else(tmp_path: Path) -> 
         compare_all([one], [other]) for one, other in ((before, after), (after, before), (before, results(*[1] * 7, 0)))
     )
 
-    (few,) = compare_all([results(*[1] * 8, traces="old")], [results(*[0] * 5, 1, 1, 1, traces="new")])
+    (few,) = compare_all([results(*[1] * 8, traces="old")], [results(*[0] * 5, 1, 1, 1, traces="new")], confidence=0.9)
 
     lines = list(worse.lines(store))
     assert lines[:2] == [
@@ -92,6 +92,7 @@ def test_the_diffs_stand_below_a_regression_and_nowhere_else(tmp_path: Path) -> 
     assert lines[-1] == "  ... and the diffs of 3 more cases"
     assert len(list(worse.lines())) == 3
     assert not any("diff" in line for compared in (better, none) for line in compared.lines(store))
+    assert few.comparison.outcome == "worse"
     assert "more case" not in "\n".join(few.lines(store))
     assert worse.regressions() == [lines[1].strip()]
     assert worse.regressions(["tokens"]) == better.regressions() == []

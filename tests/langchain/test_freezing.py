@@ -400,3 +400,7 @@ def test_a_result_holds_every_candidate() -> None:
         ],
         "llm_output": {"x": 1},
     }
+
+
+def test_a_set_as_a_key_is_named_in_the_order_of_its_words() -> None:
+    assert freeze({frozenset(("b", "a")): 1}) == {"('a', 'b')": 1}

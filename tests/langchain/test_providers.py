@@ -564,3 +564,10 @@ def test_ini_line_without_a_script_lets_a_model_be_built() -> None:
         "  mapped   `openai:*` of the ini key llmtest_providers, without a script: it may be built\n"
         '  map it: scripted_providers({"openai:gpt-5": [...]}), or a line in the ini key llmtest_providers'
     )
+
+
+def test_a_latency_of_an_answer_over_http_is_virtual_time_of_its_run() -> None:
+    with record() as recording, scripted_providers({"openai:gpt-5": say("It is sunny.", ttft_s=2)}):
+        ChatOpenAI(model="gpt-5", api_key="none").invoke("hi")  # type: ignore[arg-type]
+
+    assert [event.at_s for event in recording] == [0, 2]

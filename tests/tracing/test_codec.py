@@ -255,3 +255,17 @@ def test_a_list_is_read_back_however_deep_it_is() -> None:
         value = FrozenList([value])
 
     assert round_trip(value) == value
+
+
+def test_a_message_with_a_message_in_it_is_read_back_from_each_of_two_writers_that_share_their_texts() -> None:
+    inner = Message("human", "hi")
+    outer = Message("tool", "x", artifact=FrozenDict(asked=inner))
+    bodies: dict[Any, Any] = {}
+    texts = []
+
+    for messages in ((Message("ai", "first"), outer), (outer,)):  # the inner message has another number in each
+        writer = Writer(bodies=bodies)
+        text = writer.value(FrozenList(messages))
+        texts.append((text, list(writer.messages)))
+
+    assert [Reader(found).value(text)[-1] for text, found in texts] == [outer, outer]

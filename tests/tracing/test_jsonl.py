@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from llmtest.cli import commands
+from llmtest.tracing.jsonl import numbered_rows
 from llmtest.tracing.store import Store, place
 from tests.support.stored import BEGAN, fill_store, run
 
@@ -271,3 +272,11 @@ def test_a_damaged_row_is_not_exported(capsys, path):
 
     assert said.startswith(f"llmtest export: the trace store {path} is damaged: trace ")
     assert "cannot be exported (JSONDecodeError: " in said
+
+
+def test_rows_of_many_small_values_are_not_too_deep():
+    row = ["on_custom_event", str(UUID(int=1)), None, 0, BEGAN, None, 0, ["agent", [], {}], {"name": "x", "data": [[]] * 400}]
+
+    ((number, *_),) = numbered_rows(json.dumps([[7, *row]]))
+
+    assert number == 7

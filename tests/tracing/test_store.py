@@ -560,3 +560,21 @@ def test_a_read_only_file_of_another_version_is_closed_again(frozen_folder):
 
     with Store(path) as store, pytest.raises(StoreError, match="later version of llmtest"):
         store.sessions()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders without write permission are of POSIX")
+def test_a_read_only_store_of_before_there_were_verdicts_has_none(frozen_folder):
+    path = frozen_folder / "t.sqlite"
+    os.seteuid(os.getuid())
+    frozen_folder.chmod(0o755)
+    path.chmod(0o644)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE verdicts")
+        connection.execute("PRAGMA user_version = 1")
+    path.chmod(0o444)
+    frozen_folder.chmod(0o555)
+    if os.getuid() == 0:
+        os.seteuid(65534)
+
+    with Store(path) as store:
+        assert store.verdicts("s") == []

@@ -20,6 +20,7 @@ from openai.types import chat, responses
 from pydantic import TypeAdapter
 
 from llmtest import Script, ScriptedChatModel, call, count_tokens, fail, hold, record, reply, say, think
+from llmtest.campaigns import faults
 from llmtest.errors import ScriptError, StatusError
 from llmtest.langchain.dialects import names
 from llmtest.protocol import cut_streams
@@ -300,6 +301,14 @@ def test_without_openai_a_stream_that_breaks_off_raises_our_error(monkeypatch: p
 
     with pytest.raises(StatusError):
         list(ScriptedChatModel(say("a").then_fail(500), dialect="openai").stream("hi"))
+
+
+def test_without_openai_a_fault_of_the_client_raises_the_error_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+
+    matrix = faults(lambda: ScriptedChatModel("Hello", dialect="openai").invoke("hi"), kinds=["timeout", "connection reset"])
+
+    assert [verdict.why.partition(":")[0] for verdict in matrix.verdicts] == ["TimeoutError", "ConnectionResetError"]
 
 
 def test_a_provider_is_imported_only_for_its_own_error() -> None:
