@@ -233,7 +233,7 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
 def _told_by_events(span: Span, facts: SpanFacts) -> tuple[list[Message], list[Message] | None] | None:
     """Return the messages that the events of a span have; None if it has no such events."""
     known = [event for event in span.events if event.name in EventNames.ROLES or event.name == EventNames.CHOICE]
-    if not known:
+    if not known or span.dropped_events:  # a message may be among what was dropped
         return None
     asked = [m for e in known if e.name != EventNames.CHOICE for m in read_event(EventNames.ROLES[e.name], e.attributes)]
     choices = [event.attributes for event in known if event.name == EventNames.CHOICE]
@@ -379,7 +379,11 @@ def _usage(told: Mapping[str, Any]) -> Usage | None:
     write = _number(told, *writes, OpenInference.CACHE_WRITE, *Older.CACHE_WRITE)
     thought = _number(told, names.REASONING, OpenInference.REASONING, *Older.REASONING)
     total = _number(told, OpenInference.TOTAL_TOKENS, "llm.usage.total_tokens", "gen_ai.usage.total_tokens")
-    into, out = into or 0, out or 0
+    if into is None or out is None:  # the other one is not told, unless their sum is
+        known = (into or 0) + (out or 0)
+        if total is None or total < known:
+            return None
+        into, out = total - (out or 0) if into is None else into, total - (into or 0) if out is None else out
     inner = {"cache_read": read, "cache_creation": write}
     return Usage(
         into,

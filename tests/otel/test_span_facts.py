@@ -71,7 +71,7 @@ USAGES = {
         Usage(10, 5, 15, FrozenDict(cache_read=4, cache_creation=2), FrozenDict(reasoning=3)),
     ),
     "1.41": (
-        {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.cache_creation.input_tokens": 2},
+        {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 0, "gen_ai.usage.cache_creation.input_tokens": 2},
         Usage(10, 0, 10, FrozenDict(cache_creation=2)),
     ),
     "early": ({"gen_ai.usage.prompt_tokens": 1, "gen_ai.usage.completion_tokens": 2}, Usage(1, 2, 3)),
@@ -84,6 +84,11 @@ USAGES = {
         {"gen_ai.completion": '{"llm_output": {"token_usage": {"prompt_tokens": 1, "completion_tokens": 2}}}'},
         Usage(1, 2, 3),
     ),
+    "only the prompt": ({"gen_ai.usage.input_tokens": 10}, None),
+    "only the answer": ({"gen_ai.usage.output_tokens": 10}, None),
+    "the prompt, and both": ({"gen_ai.usage.input_tokens": 10, "llm.token_count.total": 12}, Usage(10, 2, 12)),
+    "the answer, and both": ({"gen_ai.usage.output_tokens": 2, "llm.token_count.total": 12}, Usage(10, 2, 12)),
+    "a sum that is less": ({"gen_ai.usage.output_tokens": 20, "llm.token_count.total": 12}, None),
     "no number": ({"gen_ai.usage.input_tokens": "many"}, None),
     "none": ({}, None),
 }
