@@ -147,10 +147,20 @@ def _error(span: Span) -> Failure | None:
     about = exception or {}
     kind = _text(told, names.ERROR_TYPE) or _text(about, names.EXCEPTION_TYPE) or _type_in(span.message) or "Error"
     message = _text(about, names.EXCEPTION_MESSAGE) or _text(told, Langfuse.STATUS) or span.message
-    ended = str(told.get(Own.ENDED))
-    return Failure(kind.rpartition(".")[2], message, cast("Ended", ended) if ended in _FAILED else "error")
+    name, ended = kind.rpartition(".")[2], str(told.get(Own.ENDED))
+    return Failure(name, message, cast("Ended", ended) if ended in _FAILED else _ENDED_BY.get(name, "error"))
 
 
+_ENDED_BY: Final[Mapping[str, Ended]] = {
+    "CancelledError": "cancelled",
+    "GeneratorExit": "closed early",
+    "GraphInterrupt": "paused",
+    "NodeInterrupt": "paused",
+    "ParentCommand": "handed off",
+    "KeyboardInterrupt": "stopped",
+    "SystemExit": "stopped",
+}
+"""How a run ended with an exception of this name: those of Python and of LangGraph that are no failures."""
 _FAILED: Final = frozenset({"cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule"})
 
 
@@ -530,7 +540,9 @@ def _read_chain(span: Span, facts: SpanFacts) -> None:
     if given is None and messages is not None:  # a whole conversation: the last message is the answer
         conversation = read_messages(messages)
         given = list(itertools.takewhile(lambda message: message.role != "ai", conversation))
-        result = conversation[-1:] if result is None else result
+        # A run that was cancelled ends with what it was told, or with the answer of a tool.
+        is_answered = bool(conversation) and conversation[-1].role == "ai" and not conversation[-1].tool_calls
+        result = conversation[-1:] if result is None and is_answered else result
     if given is None and result is None and (found := _told_by_events(span, facts)) is not None:
         given, result = found
     facts.input = _state(given, told.get(names.INPUT_MESSAGES) is given)

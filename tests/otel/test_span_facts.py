@@ -370,3 +370,32 @@ def test_a_message_that_a_tool_has_made_is_its_result() -> None:
     told = {"openinference.span.kind": "TOOL", "output.value": json.dumps({"role": "assistant", "content": "hi"})}
 
     assert facts(told).output == {"role": "assistant", "content": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ended"),
+    [
+        ("asyncio.exceptions.CancelledError", "cancelled"),
+        ("GeneratorExit", "closed early"),
+        ("langgraph.errors.GraphInterrupt", "paused"),
+        ("langgraph.errors.ParentCommand", "handed off"),
+        ("KeyboardInterrupt", "stopped"),
+        ("ValueError", "error"),
+    ],
+)
+def test_what_is_no_failure_is_told_by_its_name(kind: str, ended: str) -> None:
+    found = facts({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "w", "error.type": kind}, status="error")
+
+    assert found.error is not None
+    assert found.error.ended == ended
+
+
+@pytest.mark.parametrize(("role", "is_told"), [("assistant", True), ("user", False), ("tool", False)])
+def test_only_what_a_model_said_last_is_the_answer_of_an_agent(role: str, is_told: bool) -> None:
+    parts = {"tool": {"type": "tool_call_response", "id": "c", "response": "x"}}
+    last = {"role": role, "parts": [parts.get(role, {"type": "text", "content": "x"})]}
+    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "hi"}]}, last])
+
+    found = facts({"gen_ai.operation.name": "invoke_agent", "pydantic_ai.all_messages": messages})
+
+    assert (found.output is not UNKNOWN) is is_told
