@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmtest.cli.settings import masks_of_project
 from llmtest.cli.terminal import CONSOLE
 from llmtest.cli.traces import filter_options, open_store, store_option
 
@@ -36,13 +37,20 @@ def run(store: Path | None, names: list[str], rules: list[str], as_json: bool, *
         StoreError: there is no such session, trace or file.
         RulesError: the rules cannot be imported, or are none.
     """
+    with masks_of_project(Path.cwd()):
+        return _check(store, names, rules, as_json, chosen)
+
+
+def _check(store: Path | None, names: list[str], rules: list[str], as_json: bool, chosen: dict[str, Any]) -> int:
+    from llmtest.core.masks import publish
     from llmtest.core.text import amount
     from llmtest.matching.engine import judge
 
     found = [rule for name in rules for rule in _rules(name)]
     traces = bad = unknown = 0
     told: list[dict[str, Any]] = []
-    for title, recording in _recordings(store, names, chosen):
+    for name, recording in _recordings(store, names, chosen):
+        title = publish(name)
         answers = [answer for answer in judge(recording, found) if not answer.holds]
         traces += 1
         bad += any(answer.holds is False for answer in answers)
@@ -66,6 +74,7 @@ def _as_json(answer: Answer) -> dict[str, Any]:
 
 
 def _recordings(store: Path | None, names: Sequence[str], chosen: dict[str, Any]) -> Iterator[tuple[str, Recording]]:
+    from llmtest.otel.files import masked
     from llmtest.tracing import listing
 
     only = listing.Filter(**chosen)
@@ -81,7 +90,8 @@ def _recordings(store: Path | None, names: Sequence[str], chosen: dict[str, Any]
             continue
         with open_store(store) as opened:
             for trace in only.among(opened.find(name), opened):
-                yield f"{trace.session} {trace.key} {trace.name}", opened.load(trace)
+                # It may have been written with other masks than those of this project.
+                yield f"{trace.session} {trace.key} {trace.name}", masked(opened.load(trace))
 
 
 def _rules(name: str) -> list[Rule]:

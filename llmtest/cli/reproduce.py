@@ -62,13 +62,15 @@ def _one(store: Path | None, name: str) -> tuple[str, Recording]:
     """Return the key and the recording of the one trace that a name means."""
     from llmtest.core.text import amount
     from llmtest.errors import OtelError
+    from llmtest.otel.files import masked
     from llmtest.tracing.session import load_traces
 
     if Path(name).is_file():
         found = [(str(recording.roots[0].id)[-8:], recording) for recording in load_traces(name)]
     else:
         with open_store(store) as opened:
-            found = [(trace.key, opened.load(trace)) for trace in opened.find(name)]
+            # They may have been written with other masks than those of this project.
+            found = [(trace.key, masked(opened.load(trace))) for trace in opened.find(name)]
     if len(found) != 1:
         keys = ", ".join(key for key, _ in found[:8])
         raise OtelError(f"{name} has {amount(len(found), 'trace')}; import it, and name one: {keys}")

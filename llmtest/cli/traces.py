@@ -132,7 +132,8 @@ def export(
         raise OtelError("--content and --convention are about spans; say where these go: --otlp FILE|URL")
     if otlp is not None and output is not None:
         raise OtelError("--otlp says where spans go, and -o where JSON lines go; name one of them")
-    with open_store(store) as opened, contextlib.ExitStack() as files:
+    # Traces may have been stored with other masks than those of this project.
+    with open_store(store) as opened, masks_of_project(Path.cwd()), contextlib.ExitStack() as files:
         found = [trace for name in names for trace in opened.find(name)] if names else opened.traces()
         traces = listing.Filter(**chosen).among(found, opened)
         if otlp is not None:

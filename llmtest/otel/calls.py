@@ -27,6 +27,7 @@ def call_tree(recording: Recording) -> str:
     """
     text = render(recording.only(kinds=["chat", "llm", "tool"]), detail="short")
     lines: list[str] = []
+    numbers: dict[str, str] = {}
     skipped = -1
     for line in text.splitlines():
         deep = len(line) - len(line.lstrip())
@@ -34,7 +35,7 @@ def call_tree(recording: Recording) -> str:
             continue  # the lines of a prompt
         skipped = deep if line.lstrip()[:2] in _PROMPTS else -1
         if skipped < 0:
-            lines.append(_plain(line))
+            lines.append(_ANSWER.sub(lambda found: f"{found[1]}{_renumbered(found[2], numbers)}", _plain(line)))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -44,6 +45,16 @@ _MODEL: Final = re.compile(r"^( *)(?:chat|llm) .*")
 _TOOL: Final = re.compile(r"^( *tool .*?\)(?: call\d+)?)(?: [a-z]+=.*)?$")
 _USAGE: Final = re.compile(r"  usage in=\S+ out=\S+.*$")
 _IN_PLACE: Final = re.compile(r"^( *! )(?:RuntimeError|ToolException): (?=\w+: )")
+
+
+_ANSWER: Final = re.compile(r"^( *< (?:partial )?)([at]\d+)\b(?=:|$)")
+
+
+def _renumbered(name: str, numbers: dict[str, str]) -> str:
+    """Return the name of a message, by its place among those that are shown: the prompts that are not have numbers, too."""
+    if name not in numbers:
+        numbers[name] = f"{name[0]}{1 + sum(known[0] == name[0] for known in numbers)}"
+    return numbers[name]
 
 
 def _plain(line: str) -> str:

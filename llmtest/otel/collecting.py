@@ -166,6 +166,7 @@ def span_of(span: Any) -> Span:
         span.status.description or "",
         scope.name if scope is not None else "",
         dropped=getattr(span, "dropped_attributes", 0),
+        dropped_events=getattr(span, "dropped_events", 0),
     )
 
 

@@ -50,7 +50,7 @@ def _event(name: str, verdict: Score | Answer | bool) -> dict[str, Any]:
 
 
 def _told(name: str, verdict: Score | Answer | bool) -> Iterator[tuple[str, Any]]:
-    yield names.EVALUATION_NAME, name
+    yield names.EVALUATION_NAME, publish(name)
     if isinstance(verdict, Score):
         passed, why = verdict.passed, verdict.why
         yield names.EVALUATION_SCORE, float(verdict.value)

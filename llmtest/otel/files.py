@@ -66,6 +66,12 @@ def _load_ours(file: io.BufferedReader[Any]) -> list[Recording]:
         return [store.load(trace) for trace in store.traces()]
 
 
+def masked(recording: Recording) -> Recording:
+    """Return a recording of one trace with the masks of now: it may have been stored with others."""
+    (trace,) = traces_of(recording)
+    return _again(trace, rows(trace))
+
+
 def is_spans(file: IO[bytes]) -> bool:
     """True if a file that can seek has spans, in whichever form, and no JSON lines of `llmtest export`."""
     head = _head(file)

@@ -12,7 +12,7 @@ from llmtest.core.masks import Unchecked
 from llmtest.events.content import read_block
 from llmtest.events.usage import read_usage
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Generation, Message, Opaque, Structured, ToolCall
-from llmtest.tracing.codec import frozen
+from llmtest.tracing.codec import MAX_BITS, frozen
 
 ROLES: Final[Mapping[str, str]] = {"human": "user", "ai": "assistant"}
 """LangChain's roles, where the conventions have another word."""
@@ -41,6 +41,8 @@ def role_of(name: object) -> str:
 
 def plain(value: Any) -> Any:
     """Return a frozen value as plain JSON. A word is a dict of its fields, and what JSON does not have is its text."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_BITS:
+        return hex(value)
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -132,7 +134,7 @@ class Texts:
 def _encoded(value: object) -> str:
     try:
         return _ENCODE(value)
-    except (ValueError, TypeError):  # a number or a key that JSON does not have
+    except (ValueError, TypeError):  # a number or a key that JSON does not have, or too many digits
         return _ENCODE(plain(value))
 
 
@@ -277,11 +279,13 @@ def read_json(value: object) -> Any:
 
 
 _WORDS: Final = frozenset({"null", "true", "false"})
-_OBJECTS: Final = re.compile(r'\s*(\[\s*)*\{\s*"')
+_OBJECTS: Final = re.compile(r'\s*(\[\s*)*\{\s*"|\s*(\[\s*)+"')
 
 
 def is_cut(read: object) -> bool:
-    """True for what `read_json` has returned of JSON that is cut off: the SDKs have a limit for the length of an attribute."""
+    """True for what `read_json` has returned of JSON that is cut off: the SDKs have a limit for the length of an attribute.
+
+    It begins as an object, or as a list of objects or texts; what begins otherwise may be a text."""
     if not (isinstance(read, str) and _OBJECTS.match(read)):
         return False
     try:

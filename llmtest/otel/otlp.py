@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from llmtest import __version__
 from llmtest.core.masks import show
-from llmtest.core.text import clip
+from llmtest.core.text import clip, show_int
 from llmtest.errors import OtelError
 from llmtest.otel.spans import KIND_NUMBERS, STATUS_NUMBERS, Span, SpanEvent
 
@@ -37,10 +37,14 @@ SERVICE: Final = "service.name"
 
 
 def write_json(spans: Sequence[Span], service: str = "llmtest") -> str:
-    """Return one request of OTLP as JSON on one line. A file may have many of them."""
+    """Return one request of OTLP as JSON on one line. A file may have many of them.
+
+    Half of a surrogate pair, which UTF-8 does not have, is an escape of JSON.
+    """
     scope = f'{{"name":"llmtest","version":{_quote(__version__)}}}'
     found = f'{{"scope":{scope},"spans":[{",".join(map(_as_json, spans))}]}}'
-    return f'{{"resourceSpans":[{{"resource":{{"attributes":{_pairs({SERVICE: service})}}},"scopeSpans":[{found}]}}]}}'
+    made = f'{{"resourceSpans":[{{"resource":{{"attributes":{_pairs({SERVICE: service})}}},"scopeSpans":[{found}]}}]}}'
+    return in_utf8(made)
 
 
 # The text is put together here: `json` would need an object for each attribute, whose making takes longer than its writing.
@@ -81,7 +85,7 @@ def _value(value: object) -> str:
         return f'{{"stringValue":{_quote(value)}}}'
     if isinstance(value, bool):
         return f'{{"boolValue":{"true" if value else "false"}}}'
-    if isinstance(value, int):
+    if isinstance(value, int) and _is_int64(value):
         return f'{{"intValue":"{value}"}}'
     if isinstance(value, float):
         return f'{{"doubleValue":{_quote(value if math.isfinite(value) else str(value))}}}'
@@ -89,7 +93,21 @@ def _value(value: object) -> str:
         return f'{{"arrayValue":{{"values":[{",".join(map(_value, value))}]}}}}'
     if isinstance(value, Mapping):
         return f'{{"kvlistValue":{{"values":{_pairs(value)}}}}}'
-    return f'{{"stringValue":{_quote(str(value))}}}'
+    text = show_int(value) if isinstance(value, int) else str(value)
+    return f'{{"stringValue":{_quote(text)}}}'
+
+
+def in_utf8(text: str) -> str:
+    """Return a text that UTF-8 can encode: half of a surrogate pair is an escape in it, as JSON and Python write it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def _is_int64(value: int) -> bool:
+    return -(2**63) <= value < 2**63
 
 
 # -- read from JSON
@@ -271,6 +289,7 @@ def _span_of(found: object, source: str, scope: str, where: str) -> Span:
             scope,
             source,
             int(found.get("droppedAttributesCount") or 0),
+            int(found.get("droppedEventsCount") or 0),
         )
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise OtelError(f"{where}: it is no span of OTLP ({type(error).__name__}: {clip(str(error), 120)})") from None
@@ -417,8 +436,8 @@ def as_sdk(spans: Iterable[Span], service: str = "llmtest") -> list[ReadableSpan
             context(span.trace_id, span.span_id),
             context(span.trace_id, span.parent_id) if span.parent_id is not None else None,
             resource,
-            span.attributes,
-            [Event(event.name, event.attributes, event.time_ns) for event in span.events],
+            _encodable(span.attributes),
+            [Event(in_utf8(event.name), _encodable(event.attributes), event.time_ns) for event in span.events],
             [Link(context(*link)) for link in span.links],
             SpanKind[span.kind.upper()] if span.kind != "unspecified" else SpanKind.INTERNAL,
             status=Status(StatusCode[span.status.upper()], span.message or None),
@@ -428,6 +447,19 @@ def as_sdk(spans: Iterable[Span], service: str = "llmtest") -> list[ReadableSpan
         )
         for span in spans
     ]
+
+
+def _encodable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes as the official encoder takes them: it leaves out those that protobuf does not have."""
+    return {in_utf8(key): _encodable_value(value) for key, value in attributes.items()}
+
+
+def _encodable_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return in_utf8(value)
+    if isinstance(value, list | tuple):
+        return [_encodable_value(item) for item in value]
+    return show_int(value) if isinstance(value, int) and not _is_int64(value) else value
 
 
 def read_protobuf(data: bytes, where: str) -> Iterator[Span]:
@@ -479,6 +511,7 @@ def _of_protobuf(span: Any, source: str, scope: str, where: str) -> Span:
         scope,
         source,
         span.dropped_attributes_count,
+        span.dropped_events_count,
     )
 
 

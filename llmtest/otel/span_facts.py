@@ -147,10 +147,20 @@ def _error(span: Span) -> Failure | None:
     about = exception or {}
     kind = _text(told, names.ERROR_TYPE) or _text(about, names.EXCEPTION_TYPE) or _type_in(span.message) or "Error"
     message = _text(about, names.EXCEPTION_MESSAGE) or _text(told, Langfuse.STATUS) or span.message
-    ended = str(told.get(Own.ENDED))
-    return Failure(kind.rpartition(".")[2], message, cast("Ended", ended) if ended in _FAILED else "error")
+    name, ended = kind.rpartition(".")[2], str(told.get(Own.ENDED))
+    return Failure(name, message, cast("Ended", ended) if ended in _FAILED else _ENDED_BY.get(name, "error"))
 
 
+_ENDED_BY: Final[Mapping[str, Ended]] = {
+    "CancelledError": "cancelled",
+    "GeneratorExit": "closed early",
+    "GraphInterrupt": "paused",
+    "NodeInterrupt": "paused",
+    "ParentCommand": "handed off",
+    "KeyboardInterrupt": "stopped",
+    "SystemExit": "stopped",
+}
+"""How a run ended with an exception of this name: those of Python and of LangGraph that are no failures."""
 _FAILED: Final = frozenset({"cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule"})
 
 
@@ -233,7 +243,7 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
 def _told_by_events(span: Span, facts: SpanFacts) -> tuple[list[Message], list[Message] | None] | None:
     """Return the messages that the events of a span have; None if it has no such events."""
     known = [event for event in span.events if event.name in EventNames.ROLES or event.name == EventNames.CHOICE]
-    if not known:
+    if not known or span.dropped_events:  # a message may be among what was dropped
         return None
     asked = [m for e in known if e.name != EventNames.CHOICE for m in read_event(EventNames.ROLES[e.name], e.attributes)]
     choices = [event.attributes for event in known if event.name == EventNames.CHOICE]
@@ -379,7 +389,11 @@ def _usage(told: Mapping[str, Any]) -> Usage | None:
     write = _number(told, *writes, OpenInference.CACHE_WRITE, *Older.CACHE_WRITE)
     thought = _number(told, names.REASONING, OpenInference.REASONING, *Older.REASONING)
     total = _number(told, OpenInference.TOTAL_TOKENS, "llm.usage.total_tokens", "gen_ai.usage.total_tokens")
-    into, out = into or 0, out or 0
+    if into is None or out is None:  # the other one is not told, unless their sum is
+        known = (into or 0) + (out or 0)
+        if total is None or total < known:
+            return None
+        into, out = total - (out or 0) if into is None else into, total - (into or 0) if out is None else out
     inner = {"cache_read": read, "cache_creation": write}
     return Usage(
         into,
@@ -526,7 +540,9 @@ def _read_chain(span: Span, facts: SpanFacts) -> None:
     if given is None and messages is not None:  # a whole conversation: the last message is the answer
         conversation = read_messages(messages)
         given = list(itertools.takewhile(lambda message: message.role != "ai", conversation))
-        result = conversation[-1:] if result is None else result
+        # A run that was cancelled ends with what it was told, or with the answer of a tool.
+        is_answered = bool(conversation) and conversation[-1].role == "ai" and not conversation[-1].tool_calls
+        result = conversation[-1:] if result is None and is_answered else result
     if given is None and result is None and (found := _told_by_events(span, facts)) is not None:
         given, result = found
     facts.input = _state(given, told.get(names.INPUT_MESSAGES) is given)

@@ -145,7 +145,7 @@ class _TraceReader:
                 self.nodes[span.span_id] = Node(span, self._facts(span), self._run_id(span))
             elif known.span != span:
                 self._note(f"another span with the id {span.span_id}")
-        self.several = len({span.source for span in spans}) > 1
+        self.several = len({span.source for span in spans}) > 1 or any(map(_is_remote, spans))
 
     def raw_events(self) -> list[RawEvent]:
         """Return the events of spans that were heard, by their numbers."""
@@ -188,6 +188,8 @@ class _TraceReader:
         """Return what a span says. One whose attributes are of wrong types says nothing, and that is noted."""
         if span.dropped:
             self._note(f"what {amount(span.dropped, 'attribute')} of span {span.span_id} said, which its program has dropped,")
+        if span.dropped_events:
+            self._note(f"what {amount(span.dropped_events, 'event')} of span {span.span_id} said, which its program has dropped,")
         try:
             return facts_of(span)
         except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError):
@@ -229,7 +231,8 @@ class _TraceReader:
     def _stand_in(self, parent_id: str, node: Node) -> Node:
         self._note(f"span {parent_id}")
         span = Span(self.trace_id, parent_id, None, MISSING, node.span.start_ns, node.span.end_ns, source=node.span.source)
-        return Node(span, SpanFacts(None, MISSING), run_id_of(self.trace_id, parent_id))
+        # No id that the span itself would have: its trace may have been written before, and is not to be replaced by this part.
+        return Node(span, SpanFacts(None, MISSING), run_id_of(self.trace_id, parent_id + node.span.span_id))
 
     def _cut_circles(self, roots: Sequence[Node]) -> Iterator[Node]:
         """Yield a root for each circle of parents."""
@@ -311,6 +314,11 @@ class _TraceReader:
         kind, payload = ended(node.facts, node.kind)
         parent = node.parent.run_id if node.parent is not None else None
         return (kind, node.run_id, parent, lambda: payload, node.span.end_ns, node.span.end_ns, node.end)
+
+
+def _is_remote(span: Span) -> bool:
+    """True if the parent of a span is surely in another process: many processes describe themselves by the same attributes."""
+    return span.parent_id is not None and span.kind in ("server", "consumer")
 
 
 def _are_ordered(first: Node, second: Node) -> bool:

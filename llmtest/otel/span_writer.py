@@ -7,6 +7,7 @@ trace store. `exact` adds the recorded events themselves, so that the trace can 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard, get_args
 
@@ -496,7 +497,8 @@ def _parameters(params: Mapping[str, Any], version: names.GenAI) -> dict[str, An
             made[name] = [value] if isinstance(value, str) else [str(stop) for stop in value]
         elif key != "stop" and _is_number(value) and not (key == "n" and value == 1):
             kind = float if key in _FRACTIONS else version.top_k if key == "top_k" else int
-            made[name] = kind(value)
+            with suppress(ValueError, OverflowError):  # a number that the conventions cannot say, such as NaN
+                made[name] = kind(value)
     return made
 
 

@@ -53,6 +53,8 @@ class Span:
     source: str = ""
     dropped: int = 0
     """How many attributes the program has dropped, because a span had too many."""
+    dropped_events: int = 0
+    """The same for events: some instrumentations tell messages by them."""
 
 
 def trace_id_of(root: UUID) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 
 from llmtest import ScriptedChatModel, load_traces, tracing_enabled
 from llmtest.cli import commands
@@ -120,3 +121,29 @@ def test_filters_are_not_for_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == (
         "llmtest check: one.json is a file, and filters choose among the traces of the store\n  import it first\n"
     )
+
+
+MASKS = '[tool.pytest.ini_options]\nllmtest_masks = ["customer = CUST-[0-9]+"]\n'
+
+
+def test_masks_of_the_project_hold_for_traces_that_were_stored_without_them(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracing_enabled("other"):
+        RunnableLambda(lambda _: ScriptedChatModel("It is CUST-77.").invoke("CUST-77")).with_config(run_name="CUST-77").invoke(1)
+    load_traces("other")
+    commands.main(["export", "other", "--otlp", str(project / "raw.json"), "--content", "messages"])
+    (project / "pyproject.toml").write_text(MASKS, "utf-8")
+
+    for source in ("other", str(project / "raw.json")):
+        for more in ([], ["--json"]):
+            assert commands.main(["check", source, "--rules", "my_rules:broken", *more]) == 1
+    commands.main(["export", "other", "--otlp", str(project / "out.json"), "--content", "exact"])
+    commands.main(["reproduce", "other", "-o", str(project / "tests")])
+    told = capsys.readouterr()
+    written = [path.read_text("utf-8") for path in (project / "out.json", *(project / "tests").iterdir())]
+
+    assert "CUST-77" in (project / "raw.json").read_text("utf-8")
+    assert len(written) == 4
+    assert not [text for text in (told.out, told.err, *written) if "CUST-77" in text]
+    assert "<mask:customer>" in told.out

@@ -68,3 +68,9 @@ def test_only_the_outermost_span_of_each_trace_has_them() -> None:
     spans = [span("a", 1), span("b", 2, 1), span("c", 1, trace=2), span("d", 3, 9)]
 
     assert [len(each.events) for each in evaluated(spans, {"x": True})] == [1, 0, 1, 1]
+
+
+def test_the_name_of_a_verdict_has_no_secrets() -> None:
+    (verdict,) = told({f"test_login[sk-{'a1' * 24}]": False})
+
+    assert verdict["name"] == "test_login[<mask:secret>]"

@@ -68,6 +68,36 @@ def test_attributes_of_each_type_survive(told: dict[str, Any]) -> None:
     assert read(write_json([span]))[0].attributes == told
 
 
+def test_half_of_a_surrogate_pair_and_large_numbers_lose_no_attribute() -> None:
+    half = Span(
+        TRACE,
+        SPAN,
+        None,
+        "x",
+        1,
+        2,
+        attributes={"a\ud800": "b\udfff", "list": ["c\ud800"], "large": 2**64, "huge": 10**5000, "small": -(2**63)},
+        events=(SpanEvent("e\ud800", 1, {"f": "g\ud800"}),),
+    )
+    huge = f"1{'0' * 5000}"
+
+    text = write_json([half])
+    (as_json,) = read(text)
+    (as_protobuf,) = read_protobuf(write_protobuf([half]), "x")
+
+    assert text.encode().decode() == text
+    assert as_json.attributes == {**half.attributes, "large": str(2**64), "huge": huge}
+    assert as_json.events == half.events
+    assert as_protobuf.attributes == {
+        "a\\ud800": "b\\udfff",
+        "list": ["c\\ud800"],
+        "large": str(2**64),
+        "huge": huge,
+        "small": -(2**63),
+    }
+    assert as_protobuf.events == (SpanEvent("e\\ud800", 1, {"f": "g\\ud800"}),)
+
+
 def test_values_that_only_others_write() -> None:
     values = [
         ({"kvlistValue": {"values": [{"key": "a", "value": {"intValue": 1}}]}}, {"a": 1}),

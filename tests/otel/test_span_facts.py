@@ -71,7 +71,7 @@ USAGES = {
         Usage(10, 5, 15, FrozenDict(cache_read=4, cache_creation=2), FrozenDict(reasoning=3)),
     ),
     "1.41": (
-        {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.cache_creation.input_tokens": 2},
+        {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 0, "gen_ai.usage.cache_creation.input_tokens": 2},
         Usage(10, 0, 10, FrozenDict(cache_creation=2)),
     ),
     "early": ({"gen_ai.usage.prompt_tokens": 1, "gen_ai.usage.completion_tokens": 2}, Usage(1, 2, 3)),
@@ -84,6 +84,11 @@ USAGES = {
         {"gen_ai.completion": '{"llm_output": {"token_usage": {"prompt_tokens": 1, "completion_tokens": 2}}}'},
         Usage(1, 2, 3),
     ),
+    "only the prompt": ({"gen_ai.usage.input_tokens": 10}, None),
+    "only the answer": ({"gen_ai.usage.output_tokens": 10}, None),
+    "the prompt, and both": ({"gen_ai.usage.input_tokens": 10, "llm.token_count.total": 12}, Usage(10, 2, 12)),
+    "the answer, and both": ({"gen_ai.usage.output_tokens": 2, "llm.token_count.total": 12}, Usage(10, 2, 12)),
+    "a sum that is less": ({"gen_ai.usage.output_tokens": 20, "llm.token_count.total": 12}, None),
     "no number": ({"gen_ai.usage.input_tokens": "many"}, None),
     "none": ({}, None),
 }
@@ -365,3 +370,32 @@ def test_a_message_that_a_tool_has_made_is_its_result() -> None:
     told = {"openinference.span.kind": "TOOL", "output.value": json.dumps({"role": "assistant", "content": "hi"})}
 
     assert facts(told).output == {"role": "assistant", "content": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ended"),
+    [
+        ("asyncio.exceptions.CancelledError", "cancelled"),
+        ("GeneratorExit", "closed early"),
+        ("langgraph.errors.GraphInterrupt", "paused"),
+        ("langgraph.errors.ParentCommand", "handed off"),
+        ("KeyboardInterrupt", "stopped"),
+        ("ValueError", "error"),
+    ],
+)
+def test_what_is_no_failure_is_told_by_its_name(kind: str, ended: str) -> None:
+    found = facts({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "w", "error.type": kind}, status="error")
+
+    assert found.error is not None
+    assert found.error.ended == ended
+
+
+@pytest.mark.parametrize(("role", "is_told"), [("assistant", True), ("user", False), ("tool", False)])
+def test_only_what_a_model_said_last_is_the_answer_of_an_agent(role: str, is_told: bool) -> None:
+    parts = {"tool": {"type": "tool_call_response", "id": "c", "response": "x"}}
+    last = {"role": role, "parts": [parts.get(role, {"type": "text", "content": "x"})]}
+    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "hi"}]}, last])
+
+    found = facts({"gen_ai.operation.name": "invoke_agent", "pydantic_ai.all_messages": messages})
+
+    assert (found.output is not UNKNOWN) is is_told

@@ -14,6 +14,7 @@ from llmtest.matching import at_least, at_most, before, called, each, event, mod
 from llmtest.otel import Options, Span, recordings_of, spans_of
 from llmtest.otel.conventions import Own
 from llmtest.otel.span_reader import MAX_RUN_DEPTH
+from llmtest.otel.spans import SpanEvent
 from llmtest.protocol import check, rules_of_spans
 from llmtest.tracing.rows import rows, traces_of
 from tests.support.spans import span, stored
@@ -362,11 +363,12 @@ def test_tries_of_a_fallback_are_in_no_order_by_their_clocks(first: int) -> None
     assert "parallel" in str(found)
 
 
-def test_what_is_cut_off_by_a_limit_is_unknown() -> None:
+@pytest.mark.parametrize("result", ['[{"degrees": 1', '["Paris", "Ly', '{"degrees": [1'])
+def test_what_is_cut_off_by_a_limit_is_unknown(result: str) -> None:
     asked, said = json.dumps(RESULT)[:-9], json.dumps(CALL)[:-20]
     cut = {"gen_ai.input.messages": asked, "gen_ai.output.messages": said}
     model_told = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", **cut}
-    tool_told = {"gen_ai.tool.call.arguments": '{"city": "Par', "gen_ai.tool.call.result": '[{"degrees": 1'}
+    tool_told = {"gen_ai.tool.call.arguments": '{"city": "Par', "gen_ai.tool.call.result": result}
     called_told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather", **tool_told}
     agent_told = {"gen_ai.operation.name": "invoke_agent", **cut}
 
@@ -402,6 +404,30 @@ def test_attributes_that_a_program_has_dropped_are_said() -> None:
     assert "input" in found.models[0].unknown
     assert found.obeys(never("refund")).holds is None
     assert "what 1 attribute of span 0000000000000002 said" in str(found.unseen_calls)
+
+
+def test_events_that_a_program_has_dropped_may_be_messages() -> None:
+    asked = SpanEvent("gen_ai.user.message", 1, {"content": "How warm?"})
+    told = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5"}
+
+    found, whole = (one(agent(1), span("chat", 2, 1, told=told, events=(asked,), dropped_events=n)) for n in (3, 0))
+
+    assert ("input" in found.models[0].unknown, "input" in whole.models[0].unknown) == (True, False)
+    assert found.obeys(never("refund")).holds is None
+    assert "what 3 events of span 0000000000000002 said" in str(found.unseen_calls)
+
+
+@pytest.mark.parametrize(("kind", "holds"), [("server", None), ("consumer", None), ("internal", True)])
+def test_a_span_with_a_parent_in_another_process_makes_clocks_no_order(kind: Any, holds: bool | None) -> None:
+    apart = one(agent(1), tool(2, 1, "a", at=(2, 3)), tool(3, 1, "b", at=(4, 5), kind=kind))
+
+    assert apart.obeys(before("a", "b", order="recorded")).holds is holds
+
+
+def test_a_stand_in_of_a_parent_has_not_the_id_of_the_parent() -> None:
+    whole, part = one(agent(1), tool(2, 1)), one(tool(3, 1))
+
+    assert part.roots[0].id != whole.roots[0].id
 
 
 def test_a_link_orders_what_is_listed_and_no_rule() -> None:

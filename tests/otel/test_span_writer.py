@@ -247,11 +247,20 @@ def test_wrong_options_are_an_error_at_once(about: dict[str, Any], why: str) -> 
 
 def test_numbers_and_keys_that_json_does_not_have_are_texts() -> None:
     with record() as recording:
-        RunnableLambda(lambda value: value).invoke({"n": float("nan"), 1: b"x"})
+        RunnableLambda(lambda value: value).invoke({"n": float("nan"), 1: b"x", "huge": 16**5000})
 
     (span,) = spans_of(recording, Options("messages"))
 
-    assert json.loads(span.attributes[Own.INPUT]) == {"n": "nan", "1": "b'x'"}
+    assert json.loads(span.attributes[Own.INPUT]) == {"n": "nan", "1": "b'x'", "huge": f"0x1{'0' * 5000}"}
+
+
+def test_parameters_that_are_no_numbers_of_the_conventions_are_left_out() -> None:
+    with record() as recording:
+        ScriptedChatModel("hi").invoke("hi", temperature=10**5000, max_tokens=float("nan"), seed=7)
+
+    (span,) = spans_of(recording)
+
+    assert {"seed"} == {key.removeprefix("gen_ai.request.") for key in span.attributes if "request" in key} - {"model"}
 
 
 def test_parameters_of_a_request() -> None:
