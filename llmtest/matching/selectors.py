@@ -7,7 +7,9 @@ meant; `llmtest.matching.shapes` and `llmtest.matching.rules` are built on it.
 from __future__ import annotations
 
 import copy
+import functools
 import re
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -126,6 +128,7 @@ class Selector:
     def returned(self, value: object) -> Selector:
         """Select runs that ended with this result: equal to it, or as a matcher or regular expression says. For a message, its
         content or text may match too."""
+        _refuse_functions("returned", "the result", value)
 
         def holds(run: Run) -> bool:
             ended = run.ended
@@ -320,6 +323,20 @@ def _no_name(function: str, name: object) -> TypeError:
     return TypeError(f"{function}() takes a name: a str, or a regular expression; got {type(name).__name__} {name!r}")
 
 
+_FUNCTIONS: Final = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
+
+
+def _refuse_functions(made_by: str, what: str, value: object) -> None:
+    """Raise an error for a function as an expected value. It equals nothing, so that a rule with `never` would always hold."""
+    if isinstance(value, _FUNCTIONS):
+        raise TypeError(
+            f"{made_by}() compares {what} with a value, a matcher or a regular expression; got the function {short(value)}\n"
+            "  to ask a function, write .where(lambda run: ...)"
+        )
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _refuse_functions(made_by, what, inner)
+
+
 def called(name: object = "*", /, **args: object) -> Selector:
     """Select tool runs of this name with these arguments; a value may be a matcher, a regular expression or `unittest.mock.ANY`.
 
@@ -337,6 +354,8 @@ def called(name: object = "*", /, **args: object) -> Selector:
         if tool is None:
             raise _no_name("called", name)
         name = tool
+    for key, value in args.items():
+        _refuse_functions("called", f"`{key}`", value)
     shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
     made_by = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
     made = Selector(made_by, frozenset({"tool"}), "" if name != "*" else "a tool", name)
@@ -399,6 +418,8 @@ def event(kind: Name, /, **payload: object) -> Selector:
     """
     if isinstance(kind, str) and not any(named(kind, known) for known in CALLBACKS):
         raise ValueError(f"event() takes the name of a callback; got {kind!r}. They are {', '.join(sorted(CALLBACKS))}")
+    for key, value in payload.items():
+        _refuse_functions("event", f"`{key}`", value)
     made = _made("event", (), "event", kind, EventSelector)
     shown = [f"{key}={short(value)}" for key, value in payload.items()]
     made.made = f"event({', '.join([_quoted(kind), *shown])})"

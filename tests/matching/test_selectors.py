@@ -195,3 +195,22 @@ def test_a_name_is_a_text_or_a_regular_expression(make: Any) -> None:
 def test_a_selector_of_events_equals_no_number() -> None:
     assert event("on_retry") != 7
     assert event("on_retry") == "on_retry"
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: called("refund", order=len), "called() compares `order` with"),
+        (lambda: called("refund", order={"id": [len]}), "called() compares `order` with"),
+        (lambda: called("refund").returned(len), "returned() compares the result with"),
+        (lambda: event("on_retry", error=len), "event() compares `error` with"),
+    ],
+)
+def test_a_function_is_no_value_to_compare_with(make: Callable[[], object], what: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        make()
+
+    assert str(caught.value) == (
+        f"{what} a value, a matcher or a regular expression; got the function <built-in function len>\n"
+        "  to ask a function, write .where(lambda run: ...)"
+    )
