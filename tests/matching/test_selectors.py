@@ -205,6 +205,7 @@ def test_a_selector_of_events_equals_no_number() -> None:
         (lambda: called("refund").returned(len), "returned() compares the result with"),
         (lambda: event("on_retry", error=len), "event() compares `error` with"),
     ],
+    ids=["an argument", "within an argument", "a result", "an entry of an event"],
 )
 def test_a_function_is_no_value_to_compare_with(make: Callable[[], object], what: str) -> None:
     with pytest.raises(TypeError) as caught:
