@@ -127,7 +127,8 @@ def _clean(program: Callable[[], Any]) -> Clean:
     clean = clean_run(ran.recording, ran.injection, program)
     if not clean.calls:
         holes = f"; it made {amount(len(clean.holes), 'call')} that can have none" if clean.holes else ""
-        raise CampaignError(f"the program makes no call that could have a fault{holes}")
+        unseen = "".join(f"\n  {each}" for each in clean.unseen)
+        raise CampaignError(f"the program makes no call that could have a fault{holes}{unseen}")
     return clean
 
 

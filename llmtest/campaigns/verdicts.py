@@ -109,11 +109,15 @@ class Clean:
     is_woken: bool = False
     """True if a thread from before wakes the program, so that a hang cannot be told from a wait for it."""
     program: Callable[..., object] | None = None
+    unseen: tuple[str, ...] = ()
+    """The calls that the recording does not see, in words: they can have no fault."""
+    broken: frozenset[str] = frozenset()
+    """What breaks the callback protocol without a fault already."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """What its campaign cannot find, in words."""
-        return ("a hang: a thread from before the program wakes it, so no wait is known to be for ever",) if self.is_woken else ()
+        return (*self.unseen, *([_NO_HANGS] if self.is_woken else ()))
 
     @property
     def max_calls(self) -> int:
@@ -121,6 +125,9 @@ class Clean:
         return CALLS_FACTOR * (len(self.calls) + len(self.holes)) + CALLS_MORE
 
 
+_NO_HANGS: Final = "a hang: a thread from before the program wakes it, so no wait is known to be for ever"
+_UNSEEN: Final = "unseen call"
+"""The code of the protocol for a call that is not in the recording."""
 CALLS_FACTOR: Final = 4
 CALLS_MORE: Final = 20
 """A run that makes more than `CALLS_FACTOR` times the calls of the clean run, and `CALLS_MORE` more, is endless."""
@@ -134,7 +141,20 @@ def clean_run(recording: Recording, injection: Injection, program: Callable[...,
     moments = dict(sorted(injection.moments.items()))
     unequal = frozenset(name for name, _ in unequal_roots(injection, recording))
     reached = tuple(call for call in calls if call.label not in holes)
-    return Clean(reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, program)
+    rules = run_checks.check(recording)
+    unseen = tuple(_unseen(found.text) for found in rules if found.code == _UNSEEN)
+    broken = frozenset(map(_rule_of, rules))
+    return Clean(reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, program, unseen, broken)
+
+
+def _unseen(text: str) -> str:
+    head, _, remedy, *_ = map(str.strip, text.splitlines())
+    return f"{head}; {remedy}"
+
+
+def _rule_of(found: run_checks.Broken) -> str:
+    """Return what tells a broken rule from others. How many calls are unseen may differ."""
+    return _UNSEEN if found.code == _UNSEEN else _first_line(found.text)
 
 
 def _as_answered(call: Call, injection: Injection, *, is_scripted: bool) -> Call:
@@ -230,6 +250,9 @@ def judge(
         return verdict("not exposed", f"no server of this API can say it: {_first_line(unsaid[0].text)}")
     if unscripted := [violation for violation in broken if violation.code in _NO_STEP]:
         return verdict("cannot tell", f"the script has no answer for what comes next: {_first_line(unscripted[0].text)}")
+    rules = [found for found in rules if _rule_of(found) not in clean.broken]
+    if unseen := [found for found in rules if found.code == _UNSEEN]:
+        return verdict("cannot tell", _unseen(unseen[0].text))
     if violations and not violations_in(error):
         return verdict("wrong and silent", _first_line(violations[0].text))
     if (interruption := _interruption(injection)) is not None:

@@ -161,7 +161,8 @@ def _item_without(item: pytest.Function, clean: Clean) -> pytest.Function:
     """Return the item of a test that can have no fault. It is skipped, so that this is never a pass."""
     made = _twin_of(item, Planned(item.nodeid), _spec_of(item, "no fault"))
     holes = f"; none can come at {some_names(clean.holes)}" if clean.holes else ""
-    made.add_marker(pytest.mark.skip(reason=f"not exposed: no call of the test can have one of these faults{holes}"))
+    unseen = "".join(f"; {each}" for each in clean.unseen)
+    made.add_marker(pytest.mark.skip(reason=f"not exposed: no call of the test can have one of these faults{holes}{unseen}"))
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -243,6 +244,45 @@ def test_a_program_that_fails_without_a_fault_has_no_campaign(outside) -> None:
 
     assert str(caught.value) == "the program fails without a fault\n  KeyError: 'x'"
     assert str(left.value).startswith("the program fails without a fault\n  ViolationError: ")
+
+
+def in_a_bare_thread(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+UNSEEN = (
+    "1 call of b happened that the recording did not see; start it with carry_context(target), RunnableParallel, batch or"
+    " asyncio.to_thread, or say `llmtest_follow = test`"
+)
+
+
+def test_calls_in_threads_without_the_context_are_left_out_and_no_weakness() -> None:
+    def program() -> None:
+        in_a_bare_thread(lambda: ScriptedChatModel("two", name="b").invoke("hi"))
+        model = ScriptedChatModel("one", name="a").with_retry(wait_exponential_jitter=False)
+        assert model.invoke("hi").text == "one"
+
+    matrix = faults(program, kinds="timeout")
+
+    assert matrix.counts() == {"recovered": 1}
+    assert matrix.left_out == (UNSEEN,)
+    with pytest.raises(CampaignError) as caught:
+        faults(lambda: in_a_bare_thread(lambda: ScriptedChatModel("two", name="b").invoke("hi")))
+    assert str(caught.value) == f"the program makes no call that could have a fault\n  {UNSEEN}"
+
+
+def test_what_calls_in_a_thread_without_the_context_for_a_fault_cannot_be_told() -> None:
+    def program() -> None:
+        try:
+            ScriptedChatModel("one", name="a").invoke("hi")
+        except TimeoutError:
+            in_a_bare_thread(lambda: ScriptedChatModel("one", name="b").invoke("hi"))
+
+    (verdict,) = faults(program, kinds="timeout").verdicts
+
+    assert (verdict.outcome, verdict.why) == ("cannot tell", UNSEEN)
 
 
 def test_a_program_without_calls_has_no_campaign() -> None:
