@@ -302,8 +302,10 @@ def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple
     for predicate in wanted.predicates:
         if why := _refuses(predicate, recording):
             return "wrong and silent", why
-    swallowed = [] if wanted.replaces_assertions else broken_invariants(recording, _SWALLOWED, ended_well=True)
-    if swallowed and clean.program is not None and not can_notice(clean.program):
+    if wanted.replaces_assertions or clean.program is None or can_notice(clean.program):
+        return "recovered", ""
+    usual = [call.key for call in clean.calls]
+    if swallowed := broken_invariants(recording, _SWALLOWED, ended_well=True, usual=usual):
         return "not exposed", f"nothing noticed it, because the test asserts nothing: {swallowed[0].text}"
     return "recovered", ""
 
@@ -355,7 +357,8 @@ def _broken(
     for name, text in unequal_roots(injection, recording):
         if name not in clean.unequal:
             return text
-    for violation in broken_invariants(recording, wanted.invariants, ended_well=ended_well):
+    usual = [call.key for call in clean.calls]
+    for violation in broken_invariants(recording, wanted.invariants, ended_well=ended_well, usual=usual):
         return violation.text
     return _overspent(recording, wanted)
 

@@ -252,6 +252,23 @@ def in_a_bare_thread(function: Callable[[], object]) -> None:
     thread.join()
 
 
+def test_a_call_that_a_program_makes_anyway_makes_up_for_no_other() -> None:
+    def program() -> None:
+        for question in ("one", "two"):
+            with suppress(TimeoutError):
+                ScriptedChatModel("yes", name="model").invoke(question)
+
+    def asks_another() -> None:
+        try:
+            ScriptedChatModel("yes", name="a").invoke("hi")
+        except TimeoutError:
+            ScriptedChatModel("yes", name="b").invoke("hi")
+
+    assert faults(program, kinds="timeout").counts() == {"not exposed": 2}
+    assert faults(program, kinds="timeout", invariants="swallowed error").counts() == {"wrong and silent": 2}
+    assert faults(asks_another, kinds="timeout", invariants="swallowed error").counts() == {"recovered": 1}
+
+
 UNSEEN = (
     "1 call of b happened that the recording did not see; start it with carry_context(target), RunnableParallel, batch or"
     " asyncio.to_thread, or say `llmtest_follow = test`"
