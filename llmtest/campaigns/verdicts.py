@@ -108,7 +108,8 @@ class Clean:
     """The names of the root runs whose callers see something else than the runs say, without a fault already."""
     is_woken: bool = False
     """True if a thread from before wakes the program, so that a hang cannot be told from a wait for it."""
-    program: Callable[..., object] | None = None
+    can_notice: bool = True
+    """False for a program that asserts nothing."""
     unseen: tuple[str, ...] = ()
     """The calls that the recording does not see, in words: they can have no fault."""
     broken: frozenset[str] = frozenset()
@@ -144,7 +145,9 @@ def clean_run(recording: Recording, injection: Injection, program: Callable[...,
     rules = run_checks.check(recording)
     unseen = tuple(_unseen(found.text) for found in rules if found.code == _UNSEEN)
     broken = frozenset(map(_rule_of, rules))
-    return Clean(reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, program, unseen, broken)
+    return Clean(
+        reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, can_notice(program), unseen, broken
+    )
 
 
 def _unseen(text: str) -> str:
@@ -302,7 +305,7 @@ def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple
     for predicate in wanted.predicates:
         if why := _refuses(predicate, recording):
             return "wrong and silent", why
-    if wanted.replaces_assertions or clean.program is None or can_notice(clean.program):
+    if wanted.replaces_assertions or clean.can_notice:
         return "recovered", ""
     usual = [call.key for call in clean.calls]
     if swallowed := broken_invariants(recording, _SWALLOWED, ended_well=True, usual=usual):

@@ -254,7 +254,8 @@ class FaultItems:
                 error = raised
         if not planned.faults:
             assert isinstance(item, pytest.Function)  # no other has the marker
-            item.stash[_clean] = clean_run(attempt.recording, injection, item.obj)
+            arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames if name in item.funcargs}
+            item.stash[_clean] = clean_run(attempt.recording, injection, functools.partial(item.obj, **arguments))
             return
         verdict = _judge(planned, item, injection, error)
         item.stash[_verdict] = verdict
