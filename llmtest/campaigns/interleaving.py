@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from llmtest import ledger
+from llmtest.campaigns import driving
 from llmtest.campaigns.calls import CallNames
 from llmtest.campaigns.schedules import Decisions, Plan, Schedules, check_numbers, deviations, shrink, strip
 from llmtest.concurrency import lanes
@@ -186,6 +187,7 @@ def controlled(program: Callable[[], Any], plan: Plan, recording: Recording) -> 
     if inspect.iscoroutinefunction(_function_of(program)):
         return _tasks(program, plan, recording)
     ran = _threaded(program, plan, recording)
+    driving.check_runs(ran.value)
     if ran.error is None and inspect.isawaitable(ran.value):  # of a lambda, or a `__call__` that is async
         return _tasks(functools.partial(_awaited, ran.value), plan, recording)
     return ran
@@ -251,9 +253,9 @@ def _threaded(program: Callable[[], Any], plan: Plan, recording: Recording) -> R
     try:
         with schedule, _points(schedule):
             value = program()
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         raise
-    except BaseException as raised:  # `pytest.fail` raises no Exception
+    except BaseException as raised:  # `sys.exit` and `pytest.fail` raise no Exception
         error = raised
     if schedule.failure is not None:
         error = InterleavingError(str(schedule.failure), "")

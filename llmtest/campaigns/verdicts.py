@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
-from llmtest.campaigns.calls import Call, arguments_of, calls_of, said
+from llmtest.campaigns.calls import Call, arguments_of, calls_of, said, tokens_of
 from llmtest.campaigns.injection import ConsumerLeftError, Injection, Seen, effects_twice
 from llmtest.campaigns.invariants import broken_invariants, check_invariants, final_answer
 from llmtest.campaigns.kinds import Done, Fault, Interrupted
@@ -407,6 +407,8 @@ def _witness(injection: Injection, recording: Recording) -> tuple[tuple[Event, .
 
 def _shows(run: Run, fault: Fault, injection: Injection) -> bool:
     """True if a run differs from the one without the fault: it failed, gave something else, or asked its model again."""
+    if run.ended == "closed early":  # its consumer may have left before the fault came
+        return tokens_of(run) != fault.call.tokens
     if run.ended != "ended" or injection.asked[run.id] > 1:
         return True
     if run.kind in MODELS:

@@ -246,7 +246,7 @@ class FaultItems:
             attempt.drive = functools.partial(Driven, injection=injection)
             try:
                 yield
-            except (KeyboardInterrupt, SystemExit, pytest.skip.Exception, pytest.exit.Exception):
+            except (KeyboardInterrupt, pytest.skip.Exception, pytest.exit.Exception):
                 raise
             except BaseException as raised:  # a fault of the program itself raises no Exception
                 if not planned.faults:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama
@@ -300,6 +302,53 @@ def test_what_calls_in_a_thread_without_the_context_for_a_fault_cannot_be_told()
     (verdict,) = faults(program, kinds="timeout").verdicts
 
     assert (verdict.outcome, verdict.why) == ("cannot tell", UNSEEN)
+
+
+def test_a_program_that_exits_crashes() -> None:
+    def program() -> None:
+        try:
+            ScriptedChatModel("one", name="a").invoke("hi")
+        except TimeoutError:
+            sys.exit(3)
+
+    (verdict,) = faults(program, kinds="timeout").verdicts
+
+    assert (verdict.outcome, verdict.why) == ("crash", "SystemExit: 3")
+    assert faults(program, kinds="timeout", survives=SystemExit).counts() == {"declared error": 1}
+
+
+def test_a_stream_that_is_left_before_it_is_cut_has_had_no_fault() -> None:
+    def reads(number: int) -> None:
+        chunks = FakeListChatModel(responses=["yes"]).stream("hi")
+        assert "".join(chunk.text for chunk in itertools.islice(chunks, number)) == "yes"[:number]
+        chunks.close()  # type: ignore[attr-defined]
+
+    assert faults(lambda: reads(2), kinds="stream cut")["FakeListChatModel#1 stream cut after chunk 1"] == "crash"
+    assert faults(lambda: reads(2), kinds="stream cut")["FakeListChatModel#1 stream cut after chunk 2"] == "not exposed"
+    assert faults(lambda: reads(1), kinds="empty answer").counts() == {"wrong and silent": 1}
+
+
+def generates() -> Iterator[object]:
+    yield ScriptedChatModel("one", name="a").invoke("hi")
+
+
+async def agenerates() -> AsyncIterator[object]:
+    yield await ScriptedChatModel("one", name="a").ainvoke("hi")
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        (3, "faults() takes a function without arguments; got 3"),
+        (generates, "the program is a generator, so nothing of it runs when it is called: generates"),
+        (agenerates, "the program is a generator, so nothing of it runs when it is called: agenerates"),
+    ],
+)
+def test_what_is_no_program_is_refused(program: Any, text: str) -> None:
+    with pytest.raises(CampaignError) as caught:
+        faults(program)
+
+    assert str(caught.value).splitlines()[-1].endswith(text)
 
 
 def test_a_program_without_calls_has_no_campaign() -> None:

@@ -7,7 +7,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -362,6 +362,23 @@ def test_calls_in_threads_without_the_context_change_places_and_are_a_hole() -> 
     assert weak.failing is not None
     assert sound.failing is None
     assert str(sound).endswith("; hole: 2 calls in threads without the context, which orders do not name")
+
+
+def test_a_program_that_exits_fails() -> None:
+    found = orders(sys.exit, runs=3)
+
+    assert found.failing is not None
+    assert isinstance(found.failing.error, SystemExit)
+
+
+def test_a_generator_is_no_program() -> None:
+    def program() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(CampaignError) as caught:
+        orders(program)
+
+    assert str(caught.value) == f"the program is a generator, so nothing of it runs when it is called: {program.__qualname__}"
 
 
 def test_a_daemon_that_waits_for_more_to_do_is_no_failure() -> None:
