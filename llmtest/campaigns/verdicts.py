@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from asyncio import CancelledError
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
@@ -27,8 +28,8 @@ Outcome = Literal["recovered", "declared error", "wrong and silent", "crash", "h
 
 `recovered`: it did what it should. `declared error`: it raised an error that `survives=` allows. `wrong and silent`: no error,
 but an assertion or an invariant is broken. `crash`: any other error. `hang`: it would never have ended. `not exposed`: the fault
-did not come, or changed nothing, or the program swallowed it and asserts nothing. `cannot tell`: the script has no answer for
-what the program does after the fault.
+did not come, or changed nothing, or the program asserts nothing and swallowed it or gave another answer. `cannot tell`: the
+script has no answer for what the program does after the fault, or a call comes that the recording does not see.
 """
 
 SURVIVED: Final = frozenset[Outcome]({"recovered", "declared error"})
@@ -309,8 +310,13 @@ def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple
         return "recovered", ""
     usual = [call.key for call in clean.calls]
     if swallowed := broken_invariants(recording, _SWALLOWED, ended_well=True, usual=usual):
-        return "not exposed", f"nothing noticed it, because the test asserts nothing: {swallowed[0].text}"
+        return "not exposed", f"{_UNNOTICED}: {swallowed[0].text}"
+    if Counter(clean.answers) - Counter(answers := answers_of(recording)):
+        return "not exposed", f"{_UNNOTICED}: the answer is {show(answers[-1] if answers else None)}; {_expected(clean)}"
     return "recovered", ""
+
+
+_UNNOTICED: Final = "nothing noticed it, because the test asserts nothing"
 
 
 def _holds_all(answers: Sequence[str], wanted: Sequence[str]) -> bool:

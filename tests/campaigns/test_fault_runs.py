@@ -271,6 +271,32 @@ def test_a_call_that_a_program_makes_anyway_makes_up_for_no_other() -> None:
     assert faults(asks_another, kinds="timeout", invariants="swallowed error").counts() == {"recovered": 1}
 
 
+def test_another_answer_that_nothing_asserts_is_not_noticed() -> None:
+    def program() -> None:
+        ScriptedChatModel("one", name="a").with_retry(wait_exponential_jitter=False).invoke("hi")
+
+    timeout, empty = faults(program, kinds=["empty answer", "timeout"]).verdicts
+
+    assert (empty.outcome, empty.why) == (
+        "not exposed",
+        "nothing noticed it, because the test asserts nothing: the answer is ''; without the fault 'one'",
+    )
+    assert timeout.outcome == "recovered"
+
+
+def test_an_assertion_that_fails_in_a_group_of_tasks_is_no_error_that_the_program_may_raise() -> None:
+    async def asks() -> None:
+        assert (await ScriptedChatModel("one", name="a").ainvoke("hi")).text == "one"
+
+    async def program() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asks())
+
+    for survives in (None, Exception):
+        (verdict,) = faults(program, kinds="empty answer", survives=survives).verdicts
+        assert verdict.outcome == "wrong and silent"
+
+
 UNSEEN = (
     "1 call of b happened that the recording did not see; start it with carry_context(target), RunnableParallel, batch or"
     " asyncio.to_thread, or say `llmtest_follow = test`"
