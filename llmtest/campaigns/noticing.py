@@ -112,9 +112,9 @@ def _named(function: FunctionType, owner: object, code: CodeType, given: Mapping
     variables = {each.argval for each in dis.get_instructions(code) if each.opname in _GLOBALS}
     variables |= {*code.co_freevars, *given.keys() & code.co_varnames}
     values = {name: value for name in variables if (value := _value_of(function, name, given)) is not None}
-    owners = [value if isinstance(value, type | ModuleType) else type(value) for value in values.values()]
+    owners: list[Any] = [value if isinstance(value, type | ModuleType) else type(value) for value in values.values()]
     owners += [] if owner is None else [owner]
-    found = {(name, None): _users(value) for name, value in values.items()}
+    found: dict[tuple[str, object], FunctionType | None] = {(name, None): _users(value) for name, value in values.items()}
     for each, name in itertools.product(owners, attributes):
         found[name, each] = _users(inspect.getattr_static(each, name, None))
     known = {key: function for key, function in found.items() if function is not None}

@@ -233,6 +233,8 @@ def _may_move(frame: FrameType) -> bool:
     A thread of a library is taken to wake no program: such as one that sends traces from time to time.
     """
     waiting, variables = frame.f_code, frame.f_locals
+    if waiting.co_filename == __file__:  # it has begun to wait in an earlier block
+        return _place_of_wait(frame) is None
     if waiting is _REAL_WAIT and all(each is not variables.get("waiter") for each in (*variables["self"]._waiters,)):
         return True
     is_timed = waiting.co_filename != threading.__file__ or variables.get("timeout") not in (None, -1)

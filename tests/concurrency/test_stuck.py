@@ -360,6 +360,26 @@ def test_a_thread_from_before_that_waits_for_ever_wakes_nothing() -> None:
     second.join()
 
 
+def test_a_thread_from_before_that_waits_since_an_earlier_block_wakes_nothing() -> None:
+    jobs = queue.Queue[Callable[[], None] | None]()
+
+    def work() -> None:
+        while (job := jobs.get()) is not None:
+            job()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with StuckWatch(Stopped):
+        done = threading.Event()
+        jobs.put(done.set)
+        done.wait()
+        time.sleep(0.1)
+    with pytest.raises(Stopped), StuckWatch(Stopped):
+        threading.Event().wait()
+    jobs.put(None)
+    thread.join()
+
+
 def test_a_thread_from_before_that_a_full_machine_has_not_let_wake_up_yet_may_wake_the_program(monkeypatch) -> None:
     never, woken = threading.Event(), threading.Condition()
 
