@@ -96,7 +96,12 @@ def violations_in(error: BaseException | None) -> list[Violation]:
 
 
 def fails_test(error: BaseException) -> bool:
-    """True for a failed assertion, and for what `pytest.fail` raises, which is none. pytest is not imported here."""
+    """True for a failed assertion, for what `pytest.fail` raises, which is none, and for a group with one of them.
+
+    pytest is not imported here.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(fails_test, error.exceptions))
     kinds = type(error).__mro__
     is_of_pytest = any(kind.__module__ == "_pytest.outcomes" for kind in kinds)  # the module of `Failed` itself is `builtins`
     return isinstance(error, AssertionError) or (is_of_pytest and any(kind.__name__ == "Failed" for kind in kinds))

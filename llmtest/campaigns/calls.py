@@ -152,9 +152,14 @@ def calls_of(recording: Recording) -> list[Call]:
 
 
 def _call(run: Run, key: CallKey, label: str) -> Call:
-    tokens = tuple(filter(None, map(_text_of, run.tokens)))
+    tokens = tokens_of(run)
     answer = run.output if isinstance(run.output, Message) and run.kind == "chat" else Message("ai")
     return Call(key, label, said(run.output), answer.tool_calls, tokens, answer.response_metadata, bool(run.tokens))
+
+
+def tokens_of(run: Run) -> tuple[str, ...]:
+    """Return the texts that a run has streamed."""
+    return tuple(filter(None, map(_text_of, run.tokens)))
 
 
 def _text_of(token: Any) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Coroutine, Generator
 from typing import Any, Final
 
 from llmtest.campaigns.injection import Injection
+from llmtest.errors import CampaignError
 
 AWAIT: Final = "await"
 
@@ -36,6 +38,16 @@ class Driven:
                 raise
             except BaseException as error:
                 step, value = self._coroutine.throw, error
+
+
+def check_runs(value: Any) -> None:
+    """Refuse what a program returns, if nothing of it has run.
+
+    Raises:
+        CampaignError: it is a generator.
+    """
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise CampaignError(f"the program is a generator, so nothing of it runs when it is called: {value.__qualname__}")
 
 
 def _task() -> asyncio.Task[Any] | None:

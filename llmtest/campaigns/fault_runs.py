@@ -65,6 +65,8 @@ def faults(
     Not for several threads at once. `matrix.holes` lists calls that can have no fault, such as answers from a cache; what the
     program does outside of its calls has none.
     """
+    if not callable(program):
+        raise CampaignError(f"faults() takes a function without arguments; got {program!r}")
     chosen, most = check_kinds(kinds), check_chunks(chunks)
     wanted = survival(survives, effects=effects, invariants=invariants, max_tokens=max_tokens)
     with attached():
@@ -102,11 +104,12 @@ def _run(program: Callable[[], Any], faults: Sequence[Fault] = (), clean: Clean 
         with backoff.virtual(), injection_of(recording, faults, clean) as injection, recording:
             try:
                 value = program()
+                driving.check_runs(value)
                 if inspect.isawaitable(value):
                     driving.run(_awaited(value), injection)
-            except (KeyboardInterrupt, SystemExit):
+            except KeyboardInterrupt:
                 raise
-            except BaseException as raised:  # a fault of the program itself, and `pytest.fail`, raise no Exception
+            except BaseException as raised:  # a fault of the program itself, `sys.exit` and `pytest.fail` raise no Exception
                 error = raised
         page.end_gates()
         page.end_blocks()
@@ -127,7 +130,8 @@ def _clean(program: Callable[[], Any]) -> Clean:
     clean = clean_run(ran.recording, ran.injection, program)
     if not clean.calls:
         holes = f"; it made {amount(len(clean.holes), 'call')} that can have none" if clean.holes else ""
-        raise CampaignError(f"the program makes no call that could have a fault{holes}")
+        unseen = "".join(f"\n  {each}" for each in clean.unseen)
+        raise CampaignError(f"the program makes no call that could have a fault{holes}{unseen}")
     return clean
 
 

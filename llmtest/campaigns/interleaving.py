@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from llmtest import ledger
+from llmtest.campaigns import driving
 from llmtest.campaigns.calls import CallNames
 from llmtest.campaigns.schedules import Decisions, Plan, Schedules, check_numbers, deviations, shrink, strip
 from llmtest.concurrency import lanes
@@ -47,6 +48,8 @@ class Ran(NamedTuple):
     value: Any = None
     unordered: int = 0
     """How many threads nothing has ordered: those that an async program has started itself."""
+    unseen: int = 0
+    """How many calls the recording has not seen, so that the order does not name them."""
 
     @property
     def schedule(self) -> Decisions:
@@ -59,7 +62,8 @@ class Orders:
 
     `exhausted` is the number of deviations from the usual order up to which every schedule has run; None: not even its own.
     `failing` is the smallest run that fails, `passing` the order of the first that passed, and `is_stable` is false where the
-    failing schedule did not fail again. `unordered` is how many threads of an async program nothing has ordered, in one run.
+    failing schedule did not fail again. `unordered` is how many threads of an async program nothing has ordered, in one run, and
+    `unseen` how many calls its recording has not seen.
     """
 
     schedules: int
@@ -69,12 +73,18 @@ class Orders:
     passing: tuple[str, ...] = ()
     is_stable: bool = True
     unordered: int = 0
+    unseen: int = 0
 
     def __str__(self) -> str:
         schedules, orders = amount(self.schedules, "schedule"), amount(self.distinct, "distinct order")
         bound = "no bound exhausted" if self.exhausted is None else f"bound {self.exhausted} exhausted"
         hole = f"; hole: nothing orders {amount(self.unordered, 'thread')} beside the event loop" if self.unordered else ""
-        return f"{schedules}, {orders}, {bound}{hole}"
+        unseen = (
+            f"; hole: {amount(self.unseen, 'call')} in threads without the context, which orders do not name"
+            if self.unseen
+            else ""
+        )
+        return f"{schedules}, {orders}, {bound}{hole}{unseen}"
 
     @property
     def token(self) -> str:
@@ -124,17 +134,17 @@ def explore(run: Callable[[Plan], Ran], *, runs: int, seed: int, bound: int | No
     schedules = Schedules(runs, seed, bound)
     seen: set[tuple[str, ...]] = set()
     passing: tuple[str, ...] = ()
-    unordered = 0
+    unordered = unseen = 0
     for plan in schedules:
         ran = run(plan)
-        unordered = max(unordered, ran.unordered)
+        unordered, unseen = max(unordered, ran.unordered), max(unseen, ran.unseen)
         schedules.note(ran.decisions)
         seen.add(ran.order)
         if ran.error is not None:
             smallest, is_stable = _smallest(run, ran)
-            return Orders(schedules.ran, len(seen), schedules.exhausted, smallest, passing, is_stable, unordered)
+            return Orders(schedules.ran, len(seen), schedules.exhausted, smallest, passing, is_stable, unordered, unseen)
         passing = passing or ran.order
-    return Orders(schedules.ran, len(seen), schedules.exhausted, None, passing, unordered=unordered)
+    return Orders(schedules.ran, len(seen), schedules.exhausted, None, passing, True, unordered, unseen)
 
 
 def _smallest(run: Callable[[Plan], Ran], failing: Ran) -> tuple[Ran, bool]:
@@ -177,6 +187,7 @@ def controlled(program: Callable[[], Any], plan: Plan, recording: Recording) -> 
     if inspect.iscoroutinefunction(_function_of(program)):
         return _tasks(program, plan, recording)
     ran = _threaded(program, plan, recording)
+    driving.check_runs(ran.value)
     if ran.error is None and inspect.isawaitable(ran.value):  # of a lambda, or a `__call__` that is async
         return _tasks(functools.partial(_awaited, ran.value), plan, recording)
     return ran
@@ -194,7 +205,7 @@ def _tasks(program: Callable[[], Any], plan: Plan, recording: Recording) -> Ran:
     with _counted_threads() as started:
         result: RunResult = library.execute(program, config=config, strategy=strategy)
     decided = tuple((decision.n, decision.value) for decision in result.decisions)
-    return Ran(decided, _error_of(result), order_of(recording), result.value, len(started))
+    return Ran(decided, _error_of(result), order_of(recording), result.value, len(started), len(recording.unseen_calls))
 
 
 @contextmanager
@@ -242,15 +253,15 @@ def _threaded(program: Callable[[], Any], plan: Plan, recording: Recording) -> R
     try:
         with schedule, _points(schedule):
             value = program()
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         raise
-    except BaseException as raised:  # `pytest.fail` raises no Exception
+    except BaseException as raised:  # `sys.exit` and `pytest.fail` raise no Exception
         error = raised
     if schedule.failure is not None:
         error = InterleavingError(str(schedule.failure), "")
     elif schedule.has_loop:
         error = InterleavingError(_LOOP, "")
-    return Ran(tuple(walk.decided), error, order_of(recording), value)
+    return Ran(tuple(walk.decided), error, order_of(recording), value, unseen=len(recording.unseen_calls))
 
 
 @contextmanager

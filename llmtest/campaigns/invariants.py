@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from llmtest.campaigns.calls import arguments_of, said
+from llmtest.campaigns.calls import CallKey, CallNames, arguments_of, said
 from llmtest.core.masks import publish, show
 from llmtest.core.text import did_you_mean, names, times
 from llmtest.errors import CampaignError, Violation
@@ -18,7 +18,15 @@ from llmtest.events.events import Run
 from llmtest.events.words import Message
 from llmtest.recording.recording import Recording
 
-Invariant = Callable[[Recording, bool], Iterator[str]]
+
+class _Known(NamedTuple):
+    """What is known beside a recording: whether the program has raised no error, and the calls that it makes anyway."""
+
+    ended_well: bool
+    usual: frozenset[CallKey]
+
+
+Invariant = Callable[[Recording, _Known], Iterator[str]]
 MAX_EQUAL_CALLS: Final = 2
 """How often a tool may be called with equal arguments and give the same."""
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
@@ -41,10 +49,17 @@ def check_invariants(chosen: object) -> tuple[str, ...]:
     return given
 
 
-def broken_invariants(recording: Recording, chosen: str | Iterable[str], *, ended_well: bool = False) -> list[Violation]:
+def broken_invariants(
+    recording: Recording,
+    chosen: str | Iterable[str],
+    *,
+    ended_well: bool = False,
+    usual: Iterable[CallKey] = (),
+) -> list[Violation]:
     """Return a violation for each place where `recording` breaks one of the invariants; its code is the name.
 
-    With `ended_well`, the program has raised no error: then the error of a root run was swallowed, too.
+    With `ended_well`, the program has raised no error: then the error of a root run was swallowed, too. `usual` are the calls
+    that the program makes without an error: none of them makes up for one.
 
     >>> from llmtest import ScriptedChatModel, record
     >>> with record() as recording:
@@ -55,17 +70,18 @@ def broken_invariants(recording: Recording, chosen: str | Iterable[str], *, ende
     Raises:
         CampaignError: a name is unknown.
     """
+    known = _Known(ended_well, frozenset(usual))
     return [
         Violation(name, publish(text))
         for name in check_invariants(chosen)
-        for text in dict.fromkeys(INVARIANTS[name](recording, ended_well))
+        for text in dict.fromkeys(INVARIANTS[name](recording, known))
     ]
 
 
 # -- the invariants
 
 
-def _repeated(recording: Recording, ended_well: bool) -> Iterator[str]:
+def _repeated(recording: Recording, known: _Known) -> Iterator[str]:
     """A tool is called with equal arguments, gives the same, and is called again."""
     counts: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in recording.tools:
@@ -77,7 +93,7 @@ def _repeated(recording: Recording, ended_well: bool) -> Iterator[str]:
             yield f"the tool `{name}` was called {times(len(runs))} with {shown}, and gave the same each time"
 
 
-def _empty_searches(recording: Recording, ended_well: bool) -> Iterator[str]:
+def _empty_searches(recording: Recording, known: _Known) -> Iterator[str]:
     """A search finds nothing, no later one of the same name finds something, and the program goes on."""
     for run in (*recording.retrievers, *recording.tools):
         if run.ended == "ended" and _is_empty(run.output) and _root_of(recording, run).ended == "ended":
@@ -86,34 +102,40 @@ def _empty_searches(recording: Recording, ended_well: bool) -> Iterator[str]:
                 yield f"the {run.kind} `{run.name}` gave nothing, and the program went on without it"
 
 
-def _swallowed(recording: Recording, ended_well: bool) -> Iterator[str]:
+def _swallowed(recording: Recording, known: _Known) -> Iterator[str]:
     """A model, a tool or a retriever fails, its root ends well, and nothing in between has made up for it."""
-    for run in recording.runs:
-        if run.kind == "chain" or run.error is None:
-            continue
-        if (ended_well or _root_of(recording, run).ended == "ended") and not _has_recovered(recording, run):
+    failed = [run for run in recording.runs if run.kind != "chain" and run.error is not None]
+    keys = CallNames(recording).keys if failed and known.usual else {}
+    more = [run for run in recording.runs if keys.get(run.id) not in known.usual]
+    for run in failed:
+        assert run.error is not None
+        if (known.ended_well or _root_of(recording, run).ended == "ended") and not _has_recovered(recording, run, more):
             yield f"the {run.kind} `{run.name}` failed with {run.error.type}: {run.error.message}, and nothing made up for it"
 
 
-def _has_recovered(recording: Recording, failed: Run) -> bool:
-    """True if the call was made again, another one took its place, or a model was told of the failure."""
+def _has_recovered(recording: Recording, failed: Run, more: Sequence[Run]) -> bool:
+    """True if the call was made again, another one of `more` took its place, or a model was told of the failure."""
     assert failed.end is not None
     assert failed.error is not None
-    after = [run for run in recording.runs if run.start.number > failed.end.number]
-    again = any(run.kind == failed.kind and run.name == failed.name and run.ended == "ended" for run in after)
-    instead = any(run.kind == failed.kind and run.ended == "ended" for run in after if run.parent_id == failed.parent_id)
+    number = failed.end.number
+    after = [run for run in recording.runs if run.start.number > number]
+    instead = any(
+        run.kind == failed.kind and run.ended == "ended" and (run.name == failed.name or run.parent_id == failed.parent_id)
+        for run in more
+        if run.start.number > number
+    )
     fallback = any("RunnableWithFallbacks" in run.name and run.ended == "ended" for run in _around(recording, failed))
     text = failed.error.message
     told = bool(text) and any(text in said(run.input) for run in after if run.kind in MODELS)
     answered = any(_answers(message, failed.tool_call_id) for run in after if run.kind in MODELS for message in run.messages)
-    return again or instead or fallback or told or answered
+    return instead or fallback or told or answered
 
 
 def _answers(message: Message, tool_call_id: str | None) -> bool:
     return message.role == "tool" and tool_call_id is not None and message.tool_call_id == tool_call_id
 
 
-def _cut_answers(recording: Recording, ended_well: bool) -> Iterator[str]:
+def _cut_answers(recording: Recording, known: _Known) -> Iterator[str]:
     for run in recording.models:
         if isinstance(run.output, Message):
             metadata = run.output.response_metadata
@@ -122,7 +144,7 @@ def _cut_answers(recording: Recording, ended_well: bool) -> Iterator[str]:
                 yield f"an answer of the model `{run.name}` was cut by its length: {show(run.output.text)}"
 
 
-def _empty_answers(recording: Recording, ended_well: bool) -> Iterator[str]:
+def _empty_answers(recording: Recording, known: _Known) -> Iterator[str]:
     for root in recording.roots:
         if root.ended == "ended" and _is_blank(final_answer(root)):
             yield f"the final answer of the {root.kind} `{root.name}` is empty"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from asyncio import CancelledError
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
-from llmtest.campaigns.calls import Call, arguments_of, calls_of, said
+from llmtest.campaigns.calls import Call, arguments_of, calls_of, said, tokens_of
 from llmtest.campaigns.injection import ConsumerLeftError, Injection, Seen, effects_twice
 from llmtest.campaigns.invariants import broken_invariants, check_invariants, final_answer
 from llmtest.campaigns.kinds import Done, Fault, Interrupted
@@ -27,8 +28,8 @@ Outcome = Literal["recovered", "declared error", "wrong and silent", "crash", "h
 
 `recovered`: it did what it should. `declared error`: it raised an error that `survives=` allows. `wrong and silent`: no error,
 but an assertion or an invariant is broken. `crash`: any other error. `hang`: it would never have ended. `not exposed`: the fault
-did not come, or changed nothing, or the program swallowed it and asserts nothing. `cannot tell`: the script has no answer for
-what the program does after the fault.
+did not come, or changed nothing, or the program asserts nothing and swallowed it or gave another answer. `cannot tell`: the
+script has no answer for what the program does after the fault, or a call comes that the recording does not see.
 """
 
 SURVIVED: Final = frozenset[Outcome]({"recovered", "declared error"})
@@ -108,12 +109,17 @@ class Clean:
     """The names of the root runs whose callers see something else than the runs say, without a fault already."""
     is_woken: bool = False
     """True if a thread from before wakes the program, so that a hang cannot be told from a wait for it."""
-    program: Callable[..., object] | None = None
+    can_notice: bool = True
+    """False for a program that asserts nothing."""
+    unseen: tuple[str, ...] = ()
+    """The calls that the recording does not see, in words: they can have no fault."""
+    broken: frozenset[str] = frozenset()
+    """What breaks the callback protocol without a fault already."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """What its campaign cannot find, in words."""
-        return ("a hang: a thread from before the program wakes it, so no wait is known to be for ever",) if self.is_woken else ()
+        return (*self.unseen, *([_NO_HANGS] if self.is_woken else ()))
 
     @property
     def max_calls(self) -> int:
@@ -121,6 +127,9 @@ class Clean:
         return CALLS_FACTOR * (len(self.calls) + len(self.holes)) + CALLS_MORE
 
 
+_NO_HANGS: Final = "a hang: a thread from before the program wakes it, so no wait is known to be for ever"
+_UNSEEN: Final = "unseen call"
+"""The code of the protocol for a call that is not in the recording."""
 CALLS_FACTOR: Final = 4
 CALLS_MORE: Final = 20
 """A run that makes more than `CALLS_FACTOR` times the calls of the clean run, and `CALLS_MORE` more, is endless."""
@@ -134,7 +143,22 @@ def clean_run(recording: Recording, injection: Injection, program: Callable[...,
     moments = dict(sorted(injection.moments.items()))
     unequal = frozenset(name for name, _ in unequal_roots(injection, recording))
     reached = tuple(call for call in calls if call.label not in holes)
-    return Clean(reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, program)
+    rules = run_checks.check(recording)
+    unseen = tuple(_unseen(found.text) for found in rules if found.code == _UNSEEN)
+    broken = frozenset(map(_rule_of, rules))
+    return Clean(
+        reached, holes, answers_of(recording), moments, unequal, injection.watch.is_woken, can_notice(program), unseen, broken
+    )
+
+
+def _unseen(text: str) -> str:
+    head, _, remedy, *_ = map(str.strip, text.splitlines())
+    return f"{head}; {remedy}"
+
+
+def _rule_of(found: run_checks.Broken) -> str:
+    """Return what tells a broken rule from others. How many calls are unseen may differ."""
+    return _UNSEEN if found.code == _UNSEEN else _first_line(found.text)
 
 
 def _as_answered(call: Call, injection: Injection, *, is_scripted: bool) -> Call:
@@ -230,6 +254,9 @@ def judge(
         return verdict("not exposed", f"no server of this API can say it: {_first_line(unsaid[0].text)}")
     if unscripted := [violation for violation in broken if violation.code in _NO_STEP]:
         return verdict("cannot tell", f"the script has no answer for what comes next: {_first_line(unscripted[0].text)}")
+    rules = [found for found in rules if _rule_of(found) not in clean.broken]
+    if unseen := [found for found in rules if found.code == _UNSEEN]:
+        return verdict("cannot tell", _unseen(unseen[0].text))
     if violations and not violations_in(error):
         return verdict("wrong and silent", _first_line(violations[0].text))
     if (interruption := _interruption(injection)) is not None:
@@ -279,10 +306,17 @@ def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple
     for predicate in wanted.predicates:
         if why := _refuses(predicate, recording):
             return "wrong and silent", why
-    swallowed = [] if wanted.replaces_assertions else broken_invariants(recording, _SWALLOWED, ended_well=True)
-    if swallowed and clean.program is not None and not can_notice(clean.program):
-        return "not exposed", f"nothing noticed it, because the test asserts nothing: {swallowed[0].text}"
+    if wanted.replaces_assertions or clean.can_notice:
+        return "recovered", ""
+    usual = [call.key for call in clean.calls]
+    if swallowed := broken_invariants(recording, _SWALLOWED, ended_well=True, usual=usual):
+        return "not exposed", f"{_UNNOTICED}: {swallowed[0].text}"
+    if Counter(clean.answers) - Counter(answers := answers_of(recording)):
+        return "not exposed", f"{_UNNOTICED}: the answer is {show(answers[-1] if answers else None)}; {_expected(clean)}"
     return "recovered", ""
+
+
+_UNNOTICED: Final = "nothing noticed it, because the test asserts nothing"
 
 
 def _holds_all(answers: Sequence[str], wanted: Sequence[str]) -> bool:
@@ -332,7 +366,8 @@ def _broken(
     for name, text in unequal_roots(injection, recording):
         if name not in clean.unequal:
             return text
-    for violation in broken_invariants(recording, wanted.invariants, ended_well=ended_well):
+    usual = [call.key for call in clean.calls]
+    for violation in broken_invariants(recording, wanted.invariants, ended_well=ended_well, usual=usual):
         return violation.text
     return _overspent(recording, wanted)
 
@@ -378,6 +413,8 @@ def _witness(injection: Injection, recording: Recording) -> tuple[tuple[Event, .
 
 def _shows(run: Run, fault: Fault, injection: Injection) -> bool:
     """True if a run differs from the one without the fault: it failed, gave something else, or asked its model again."""
+    if run.ended == "closed early":  # its consumer may have left before the fault came
+        return tokens_of(run) != fault.call.tokens
     if run.ended != "ended" or injection.asked[run.id] > 1:
         return True
     if run.kind in MODELS:

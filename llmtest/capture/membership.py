@@ -118,6 +118,8 @@ def note_unseen_run(run_id: UUID | None, name: str, place: Callable[[], str]) ->
     """Note that a run, or the call of a double, happened in a context that no open block reached."""
     missed = [opening for opening in _missed_openings() if not _follows(opening)]
     if missed:
+        if lanes.before_tick is not None:  # it would be an event, had a block taken it
+            lanes.before_tick()
         if run_id is not None:
             unseen_runs.add(run_id)
         lane = lanes.current()

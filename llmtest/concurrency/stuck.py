@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import sys
 import threading
+import traceback
 from asyncio import BaseEventLoop
 from collections.abc import Callable, Mapping
 from concurrent.futures import thread as pools
@@ -29,6 +30,7 @@ THREADS: Final = "every thread waits, and nothing is left that could wake one"
 TASKS: Final = "every task waits, and nothing is left that could wake one"
 
 _REAL_LOCK: Final = threading.Lock
+_REAL_WAIT: Final = threading.Condition.wait.__code__
 _WAYS: Final = frozenset({"wait", "join", "acquire"})
 """The functions of this file in which a thread waits."""
 _BETWEEN: Final = frozenset({__file__, threading.__file__, waits.__file__})
@@ -93,6 +95,7 @@ class StuckWatch:
         def wait(condition: Any, timeout: float | None = None) -> bool:
             if timeout is not None or not condition._is_owned():
                 return original(condition, timeout)
+            number = next(_numbers)  # noqa: F841  # tells this wait from others
             waiter = _REAL_LOCK()
             waiter.acquire()
             # As `Condition.wait`: to wait in several turns would lose what wakes it between two of them.
@@ -117,6 +120,7 @@ class StuckWatch:
         def join(thread: threading.Thread, timeout: float | None = None) -> None:
             if timeout is not None:
                 return original(thread, timeout)
+            number = next(_numbers)  # noqa: F841  # as above
             original(thread, LOOK_S)
             while thread.is_alive():
                 self.look(THREADS)
@@ -146,7 +150,8 @@ class StuckWatch:
 
     def _is_idle(self, loop: Any) -> bool:
         is_timed = any(not timer._cancelled for timer in loop._scheduled)
-        return not (self.found or loop._ready or loop._stopping or is_timed or len(loop._selector.get_map()) > 1)
+        is_signalled = bool(getattr(loop, "_signal_handlers", None))
+        return not (self.found or loop._ready or loop._stopping or is_timed or is_signalled or len(loop._selector.get_map()) > 1)
 
     # -- whether anything could wake it
 
@@ -171,22 +176,21 @@ class StuckWatch:
     def _places(self) -> list[_Place] | None:
         """Return where each other thread waits; None if one may move."""
         frames, found = sys._current_frames(), []
-        for thread in threading.enumerate():
-            if thread.ident != self._owner:
-                frame = frames.get(thread.ident or 0)
-                place = None if frame is None else self._place(thread.ident, frame)
-                if place is None:
-                    return None
-                found.append((*place, thread.ident))
+        # Threads that `_thread` or C code has started have frames only, and those that begin have none yet.
+        for ident in {*frames, *(thread.ident for thread in threading.enumerate())} - {self._owner}:
+            place = self._place(ident, frames[ident]) if ident in frames else None
+            if place is None:
+                return None
+            found.append((*place, ident))
         return found
 
-    def _place(self, ident: int | None, frame: FrameType) -> _Place | None:
+    def _place(self, ident: int, frame: FrameType) -> _Place | None:
         if frame.f_code is pools._worker.__code__:  # of a pool: it waits for a job
             variables = frame.f_locals
             is_idle = variables.get("work_item") is None and variables["work_queue"].empty()
             return ("idle",) if is_idle else None
-        if self._before.get(ident or 0) == _place_in(frame):
-            return None if _has_tasks(frame) else ("before",)
+        if self._before.get(ident) == _place_in(frame):
+            return None if _may_move(frame) else ("before",)
         return _place_of_wait(frame)
 
 
@@ -207,14 +211,15 @@ def _place_of_wait(frame: FrameType | None) -> _Place | None:
 def _of_condition(variables: Mapping[str, Any]) -> object:
     waiter, condition = variables.get("waiter"), variables["condition"]
     # What wakes a thread takes its lock out of the condition, before the thread itself can tell.
-    return id(waiter) if waiter is not None and any(each is waiter for each in (*condition._waiters,)) else None
+    return variables["number"] if waiter is not None and any(each is waiter for each in (*condition._waiters,)) else None
 
 
 _OF_WAITS: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
     "wait": _of_condition,
-    "join": lambda variables: id(variables["thread"]),
+    "join": lambda variables: variables.get("number") if variables["thread"].is_alive() else None,
     "acquire": lambda variables: variables.get("number") if variables["self"].locked() else None,
 }
+"""The number of the wait of a thread; None for a wait with a timeout, and for one that is over."""
 
 
 def _telling(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -222,14 +227,30 @@ def _telling(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda args: None if issubclass(args.exc_type, _StoppedError) else original(args)
 
 
-def _has_tasks(frame: FrameType | None) -> bool:
-    """True for a thread that runs an event loop with tasks: a timer of theirs may end."""
-    while frame is not None:
-        loop = frame.f_locals.get("self") if frame.f_code.co_name == "run_forever" else None
+def _may_move(frame: FrameType) -> bool:
+    """True for a thread from before that may go on by itself: it has been woken just now, or waits for no more than some time.
+
+    A thread of a library is taken to wake no program: such as one that sends traces from time to time.
+    """
+    waiting, variables = frame.f_code, frame.f_locals
+    if waiting.co_filename == __file__:  # it has begun to wait in an earlier block
+        return _place_of_wait(frame) is None
+    if waiting is _REAL_WAIT and all(each is not variables.get("waiter") for each in (*variables["self"]._waiters,)):
+        return True
+    is_timed = waiting.co_filename != threading.__file__ or variables.get("timeout") not in (None, -1)
+    around = [each for each, _ in traceback.walk_stack(frame)]
+    loops = [each.f_locals.get("self") for each in around if each.f_code.co_name == "run_forever"]
+    for loop in loops:
         if isinstance(loop, BaseEventLoop):
-            return bool(asyncio.all_tasks(loop))
-        frame = frame.f_back
-    return False
+            state: Any = loop
+            return bool(asyncio.all_tasks(loop) or state._ready or state._scheduled)
+    return is_timed and any(map(_is_users, around))
+
+
+def _is_users(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    installed = ("site-packages" in frame.f_code.co_filename, "dist-packages" in frame.f_code.co_filename)
+    return package not in sys.stdlib_module_names and package != "llmtest" and not any(installed)
 
 
 class _Lock:

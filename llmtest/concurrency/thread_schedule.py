@@ -40,10 +40,11 @@ class ThreadScheduleError(Exception):
 class _Member:
     """One line of control. `gate` opens when it is its turn; `until` is the virtual time at which it stops to wait."""
 
-    __slots__ = ("gate", "is_done", "is_late", "name", "until", "waits_for")
+    __slots__ = ("gate", "is_daemon", "is_done", "is_late", "name", "until", "waits_for")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_daemon: bool = False) -> None:
         self.name = name
+        self.is_daemon = is_daemon
         self.gate = _REAL_LOCK()
         self.gate.acquire()
         self.until: float | None = None
@@ -79,6 +80,7 @@ class ThreadSchedule:
         self._now = 0.0
         self._switches = 0
         self._failure: ThreadScheduleError | None = None
+        self._is_over = False
         self._before: dict[tuple[Any, str], Any] = {}
         self.has_loop = False
         """True if a member has run an event loop: nothing orders its tasks, nor the jobs that they give to threads."""
@@ -123,7 +125,7 @@ class ThreadSchedule:
     @property
     def failure(self) -> ThreadScheduleError | None:
         """Why the members could not go on, also where the program has swallowed the error."""
-        return self._failure
+        return None if self._is_over else self._failure
 
     def point(self) -> None:
         """Another member may go on here."""
@@ -239,7 +241,7 @@ class ThreadSchedule:
             self._real(threading.Thread, "start", thread)
             return
         run = thread.run
-        self._of_threads[thread] = member = _Member(self._name_of(thread.name))
+        self._of_threads[thread] = member = _Member(self._name_of(thread.name), is_daemon=thread.daemon)
         thread.run = lambda: self._run(member, run)  # type: ignore[method-assign]
         self._begin(thread, member)
 
@@ -335,6 +337,8 @@ class ThreadSchedule:
                 self._advance()
         with suppress(ThreadScheduleError):
             if self._waiting or self._ready:
+                # A program may leave a daemon that waits for more to do; it is ended here, so that the next run is like this one.
+                self._is_over = self._failure is None and not self._ready and all(each.is_daemon for each in self._waiting)
                 self._fail("left: a thread was still at work when the program had ended")
 
 

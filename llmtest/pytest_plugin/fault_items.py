@@ -161,7 +161,8 @@ def _item_without(item: pytest.Function, clean: Clean) -> pytest.Function:
     """Return the item of a test that can have no fault. It is skipped, so that this is never a pass."""
     made = _twin_of(item, Planned(item.nodeid), _spec_of(item, "no fault"))
     holes = f"; none can come at {some_names(clean.holes)}" if clean.holes else ""
-    made.add_marker(pytest.mark.skip(reason=f"not exposed: no call of the test can have one of these faults{holes}"))
+    unseen = "".join(f"; {each}" for each in clean.unseen)
+    made.add_marker(pytest.mark.skip(reason=f"not exposed: no call of the test can have one of these faults{holes}{unseen}"))
     return made
 
 
@@ -245,7 +246,7 @@ class FaultItems:
             attempt.drive = functools.partial(Driven, injection=injection)
             try:
                 yield
-            except (KeyboardInterrupt, SystemExit, pytest.skip.Exception, pytest.exit.Exception):
+            except (KeyboardInterrupt, pytest.skip.Exception, pytest.exit.Exception):
                 raise
             except BaseException as raised:  # a fault of the program itself raises no Exception
                 if not planned.faults:
@@ -253,7 +254,8 @@ class FaultItems:
                 error = raised
         if not planned.faults:
             assert isinstance(item, pytest.Function)  # no other has the marker
-            item.stash[_clean] = clean_run(attempt.recording, injection, item.obj)
+            arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames if name in item.funcargs}
+            item.stash[_clean] = clean_run(attempt.recording, injection, functools.partial(item.obj, **arguments))
             return
         verdict = _judge(planned, item, injection, error)
         item.stash[_verdict] = verdict

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama
@@ -243,6 +246,135 @@ def test_a_program_that_fails_without_a_fault_has_no_campaign(outside) -> None:
 
     assert str(caught.value) == "the program fails without a fault\n  KeyError: 'x'"
     assert str(left.value).startswith("the program fails without a fault\n  ViolationError: ")
+
+
+def in_a_bare_thread(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def test_a_call_that_a_program_makes_anyway_makes_up_for_no_other() -> None:
+    def program() -> None:
+        for question in ("one", "two"):
+            with suppress(TimeoutError):
+                ScriptedChatModel("yes", name="model").invoke(question)
+
+    def asks_another() -> None:
+        try:
+            ScriptedChatModel("yes", name="a").invoke("hi")
+        except TimeoutError:
+            ScriptedChatModel("yes", name="b").invoke("hi")
+
+    assert faults(program, kinds="timeout").counts() == {"not exposed": 2}
+    assert faults(program, kinds="timeout", invariants="swallowed error").counts() == {"wrong and silent": 2}
+    assert faults(asks_another, kinds="timeout", invariants="swallowed error").counts() == {"recovered": 1}
+
+
+def test_another_answer_that_nothing_asserts_is_not_noticed() -> None:
+    def program() -> None:
+        ScriptedChatModel("one", name="a").with_retry(wait_exponential_jitter=False).invoke("hi")
+
+    timeout, empty = faults(program, kinds=["empty answer", "timeout"]).verdicts
+
+    assert (empty.outcome, empty.why) == (
+        "not exposed",
+        "nothing noticed it, because the test asserts nothing: the answer is ''; without the fault 'one'",
+    )
+    assert timeout.outcome == "recovered"
+
+
+def test_an_assertion_that_fails_in_a_group_of_tasks_is_no_error_that_the_program_may_raise() -> None:
+    async def asks() -> None:
+        assert (await ScriptedChatModel("one", name="a").ainvoke("hi")).text == "one"
+
+    async def program() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asks())
+
+    for survives in (None, Exception):
+        (verdict,) = faults(program, kinds="empty answer", survives=survives).verdicts
+        assert verdict.outcome == "wrong and silent"
+
+
+UNSEEN = (
+    "1 call of b happened that the recording did not see; start it with carry_context(target), RunnableParallel, batch or"
+    " asyncio.to_thread, or say `llmtest_follow = test`"
+)
+
+
+def test_calls_in_threads_without_the_context_are_left_out_and_no_weakness() -> None:
+    def program() -> None:
+        in_a_bare_thread(lambda: ScriptedChatModel("two", name="b").invoke("hi"))
+        model = ScriptedChatModel("one", name="a").with_retry(wait_exponential_jitter=False)
+        assert model.invoke("hi").text == "one"
+
+    matrix = faults(program, kinds="timeout")
+
+    assert matrix.counts() == {"recovered": 1}
+    assert matrix.left_out == (UNSEEN,)
+    with pytest.raises(CampaignError) as caught:
+        faults(lambda: in_a_bare_thread(lambda: ScriptedChatModel("two", name="b").invoke("hi")))
+    assert str(caught.value) == f"the program makes no call that could have a fault\n  {UNSEEN}"
+
+
+def test_what_calls_in_a_thread_without_the_context_for_a_fault_cannot_be_told() -> None:
+    def program() -> None:
+        try:
+            ScriptedChatModel("one", name="a").invoke("hi")
+        except TimeoutError:
+            in_a_bare_thread(lambda: ScriptedChatModel("one", name="b").invoke("hi"))
+
+    (verdict,) = faults(program, kinds="timeout").verdicts
+
+    assert (verdict.outcome, verdict.why) == ("cannot tell", UNSEEN)
+
+
+def test_a_program_that_exits_crashes() -> None:
+    def program() -> None:
+        try:
+            ScriptedChatModel("one", name="a").invoke("hi")
+        except TimeoutError:
+            sys.exit(3)
+
+    (verdict,) = faults(program, kinds="timeout").verdicts
+
+    assert (verdict.outcome, verdict.why) == ("crash", "SystemExit: 3")
+    assert faults(program, kinds="timeout", survives=SystemExit).counts() == {"declared error": 1}
+
+
+def test_a_stream_that_is_left_before_it_is_cut_has_had_no_fault() -> None:
+    def reads(number: int) -> None:
+        chunks = FakeListChatModel(responses=["yes"]).stream("hi")
+        assert "".join(chunk.text for chunk in itertools.islice(chunks, number)) == "yes"[:number]
+        chunks.close()  # type: ignore[attr-defined]
+
+    assert faults(lambda: reads(2), kinds="stream cut")["FakeListChatModel#1 stream cut after chunk 1"] == "crash"
+    assert faults(lambda: reads(2), kinds="stream cut")["FakeListChatModel#1 stream cut after chunk 2"] == "not exposed"
+    assert faults(lambda: reads(1), kinds="empty answer").counts() == {"wrong and silent": 1}
+
+
+def generates() -> Iterator[object]:
+    yield ScriptedChatModel("one", name="a").invoke("hi")
+
+
+async def agenerates() -> AsyncIterator[object]:
+    yield await ScriptedChatModel("one", name="a").ainvoke("hi")
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        (3, "faults() takes a function without arguments; got 3"),
+        (generates, "the program is a generator, so nothing of it runs when it is called: generates"),
+        (agenerates, "the program is a generator, so nothing of it runs when it is called: agenerates"),
+    ],
+)
+def test_what_is_no_program_is_refused(program: Any, text: str) -> None:
+    with pytest.raises(CampaignError) as caught:
+        faults(program)
+
+    assert str(caught.value).splitlines()[-1].endswith(text)
 
 
 def test_a_program_without_calls_has_no_campaign() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -338,6 +340,62 @@ def test_threads_of_an_async_program_are_a_hole(starts: str) -> None:
     found = orders(program, runs=3)
 
     assert str(found) == "3 schedules, 1 distinct order, bound 0 exhausted; hole: nothing orders 1 thread beside the event loop"
+
+
+def test_calls_in_threads_without_the_context_change_places_and_are_a_hole() -> None:
+    def program(*, is_safe: bool) -> None:
+        counts = {"done": 0}
+        lock = threading.Lock() if is_safe else nullcontext()
+
+        def visit(name: str) -> None:
+            with lock:
+                before = counts["done"]
+                ScriptedChatModel("Hello", name=name).invoke("hi")
+                counts["done"] = before + 1
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(visit, "ab"))
+        assert counts["done"] == 2
+
+    weak, sound = orders(lambda: program(is_safe=False), runs=20), orders(lambda: program(is_safe=True), runs=20)
+
+    assert weak.failing is not None
+    assert sound.failing is None
+    assert str(sound).endswith("; hole: 2 calls in threads without the context, which orders do not name")
+
+
+def test_a_program_that_exits_fails() -> None:
+    found = orders(sys.exit, runs=3)
+
+    assert found.failing is not None
+    assert isinstance(found.failing.error, SystemExit)
+
+
+def test_a_generator_is_no_program() -> None:
+    def program() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(CampaignError) as caught:
+        orders(program)
+
+    assert str(caught.value) == f"the program is a generator, so nothing of it runs when it is called: {program.__qualname__}"
+
+
+def test_a_daemon_that_waits_for_more_to_do_is_no_failure() -> None:
+    def program(*, daemon: bool) -> None:
+        jobs = queue.Queue[int]()
+        threading.Thread(target=jobs.get, daemon=daemon).start()
+        ScriptedChatModel("Hello", name="a").invoke("hi")
+
+    before = {*threading.enumerate()}
+
+    assert orders(lambda: program(daemon=True), runs=3).failing is None
+    left = orders(lambda: program(daemon=False), runs=3).failing
+    assert left is not None
+    assert str(left.error) == "left: a thread was still at work when the program had ended"
+    for thread in {*threading.enumerate()} - before:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_a_schedule_is_the_same_word_in_every_python() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -77,7 +79,86 @@ def not_yet() -> Any:
 
 later_is_set = False
 
+helpers = ModuleType("helpers")
+exec("def same(a, b):\n    assert a == b\n\ndef calls():\n    return 1\n", vars(helpers))
+
+
+class Helper:
+    def same(self) -> None:
+        asserts()
+
+    @staticmethod
+    def fixed() -> None:
+        asserts()
+
+    def calls(self) -> None:
+        swallows()
+
+
+class Calls(Helper):
+    def test_same(self) -> None:
+        self.same()
+
+    def test_calls(self) -> None:
+        self.calls()
+
+
+helper = Helper()
+checkpointer: Any = None
+
+
+def should_continue() -> bool:
+    return checkpointer is None
+
+
+def checks_weather() -> str:
+    return "fine"
+
+
+def names_no_assertion() -> Any:
+    state: Any = None
+    return state.checkpoint, state.failed_calls, state.unexpected, should_continue(), checks_weather()
+
+
+def takes(tester: Any) -> None:
+    tester.same()
+
+
+def program_that_raises() -> None:
+    raises()
+
+
+def expects_an_error() -> None:
+    with pytest.raises(ValueError):  # the name is that of a function of this module, too
+        int("x")
+
+
+def matches(value: int = 1) -> None:
+    match value:
+        case 1:
+            pass
+        case _:
+            raise ValueError
+
+
 CASES = {
+    "a function of a module": (lambda: helpers.same(1, 1), True),
+    "a silent function of a module": (lambda: helpers.calls(), False),
+    "a method of an object": (lambda: helper.same(), True),
+    "a static method of an object": (lambda: helper.fixed(), True),
+    "a silent method of an object": (lambda: helper.calls(), False),
+    "a method of a class": (lambda: Helper().same(), True),
+    "a method of its own class": (Calls().test_same, True),
+    "a silent method of its own class": (Calls().test_calls, False),
+    "names like those of assertions": (names_no_assertion, False),
+    "an argument": (functools.partial(takes, helper), True),
+    "a named argument": (functools.partial(takes, tester=helper), True),
+    "a silent argument": (functools.partial(takes, swallows), False),
+    "an argument of what has no code": (functools.partial(int, "1"), True),
+    "a program that raises": (program_that_raises, False),
+    "a match": (matches, True),
+    "pytest.raises": (expects_an_error, True),
+    "a mock": (lambda: mock.Mock().assert_called_once(), True),
     "swallows": (swallows, False),
     "asserts": (asserts, True),
     "raises": (raises, True),

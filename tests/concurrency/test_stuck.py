@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import os
 import queue
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -205,9 +209,51 @@ def runs_a_loop_in_another_thread() -> None:
     loop.close()
 
 
+def is_woken_by_a_thread_of_threads_below() -> None:
+    done = threading.Event()
+
+    def work() -> None:
+        time.sleep(0.2)
+        done.set()
+
+    _thread.start_new_thread(work, ())
+    done.wait()
+
+
+def is_woken_by_a_thread_that_joins_for_some_time() -> None:
+    done = threading.Event()
+    first = threading.Thread(target=done.wait)
+
+    def work() -> None:
+        first.join(0.2)
+        done.set()
+
+    second = threading.Thread(target=work)
+    first.start()
+    second.start()
+    first.join()
+    second.join()
+
+
+async def _woken_by_a_signal() -> None:
+    woken, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, woken.set)
+    # From another process, as any signal: a thread of this one would be seen.
+    killer = subprocess.Popen(["sh", "-c", f"sleep 0.2; kill -USR1 {os.getpid()}"])
+    await woken.wait()
+    killer.wait()
+
+
+def runs_a_loop_that_a_signal_wakes() -> None:
+    asyncio.run(_woken_by_a_signal())
+
+
 @pytest.mark.parametrize(
     "program",
     [
+        is_woken_by_a_thread_of_threads_below,
+        is_woken_by_a_thread_that_joins_for_some_time,
+        pytest.param(runs_a_loop_that_a_signal_wakes, marks=pytest.mark.skipif(os.name == "nt", reason="no such signals")),
         is_woken_by_a_timer,
         is_woken_by_a_thread_that_works,
         is_woken_by_threads_in_turn,
@@ -248,6 +294,113 @@ def test_a_loop_from_before_with_tasks_may_wake_the_program(loop) -> None:
 def test_a_thread_from_before_that_does_not_move_wakes_nothing(loop) -> None:
     with pytest.raises(Stopped), StuckWatch(Stopped):
         threading.Event().wait()
+
+
+@pytest.fixture
+def poller() -> Iterator[list[Callable[[], None]]]:
+    """Jobs for a thread that is there before, and looks for them from time to time."""
+    jobs: list[Callable[[], None]] = []
+
+    def poll() -> None:
+        while True:
+            time.sleep(0.2)
+            while jobs:
+                if (job := jobs.pop()) is is_over:
+                    return
+                job()
+
+    def is_over() -> None:
+        """Ends the thread."""
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    time.sleep(0.05)
+    yield jobs
+    jobs.append(is_over)
+    thread.join()
+
+
+def test_a_thread_from_before_that_polls_may_wake_the_program(poller) -> None:
+    done = threading.Event()
+
+    with StuckWatch(Stopped) as watch:
+        poller.append(done.set)
+        done.wait()
+
+    assert watch.found == ""
+
+
+def test_a_thread_from_before_that_waits_for_some_time_may_wake_the_program() -> None:
+    done, never = threading.Event(), threading.Event()
+
+    def work() -> None:
+        never.wait(0.3)
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.05)
+    with StuckWatch(Stopped) as watch:
+        done.wait()
+    thread.join()
+
+    assert watch.found == ""
+
+
+def test_a_thread_from_before_that_waits_for_ever_wakes_nothing() -> None:
+    never, over = threading.Event(), threading.Event()
+    first = threading.Thread(target=over.wait)
+    second = threading.Thread(target=first.join)
+    first.start()
+    second.start()
+    time.sleep(0.05)
+    with pytest.raises(Stopped), StuckWatch(Stopped):
+        never.wait()
+    over.set()
+    second.join()
+
+
+def test_a_thread_from_before_that_waits_since_an_earlier_block_wakes_nothing() -> None:
+    jobs = queue.Queue[Callable[[], None] | None]()
+
+    def work() -> None:
+        while (job := jobs.get()) is not None:
+            job()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with StuckWatch(Stopped):
+        done = threading.Event()
+        jobs.put(done.set)
+        done.wait()
+        time.sleep(0.1)
+    with pytest.raises(Stopped), StuckWatch(Stopped):
+        threading.Event().wait()
+    jobs.put(None)
+    thread.join()
+
+
+def test_a_thread_from_before_that_a_full_machine_has_not_let_wake_up_yet_may_wake_the_program(monkeypatch) -> None:
+    never, woken = threading.Event(), threading.Condition()
+
+    def wait() -> None:
+        with woken:
+            woken.wait()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.05)
+    (waiter,) = woken._waiters  # type: ignore[attr-defined]
+    woken._waiters.clear()  # type: ignore[attr-defined]  # as `notify`, before the thread itself goes on
+    threading.Timer(0.2, waiter.release).start()
+    threading.Timer(0.3, never.set).start()
+    with StuckWatch(Stopped) as watch:
+        watch.look("")
+        watch.look("")
+
+    assert watch.found == ""
+    thread.join()
+    assert never.wait(1)
 
 
 def test_without_a_fault_a_thread_from_before_may_wake_the_program(loop) -> None:
