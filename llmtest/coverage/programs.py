@@ -64,6 +64,10 @@ class Tool:
     place: str = ""
     interrupts: bool = False
     handles: Mapping[str, str | None] = field(default_factory=dict)
+    is_checked: bool = True
+    """False if LangChain does not check its arguments, as those of a schema that is a dict."""
+    is_declared: bool = False
+    """True if only what a model is told of it is known, and no object: it is called by the model, and need not run."""
 
     @cached_property
     def arguments(self) -> Arguments:
@@ -239,8 +243,8 @@ def wrapping_hook(program: str, name: str, unknown: str = "") -> Item:
 
 def tool_items(program: str, tool: Tool) -> Iterator[Item]:
     """Yield what can happen to a tool, and to each of its arguments."""
-    acts = ["called", "answered", "raised"]
-    acts += ["refused"] if tool.arguments.properties else []
+    acts = ["called"] if tool.is_declared else ["called", "answered", "raised"]
+    acts += ["refused"] if tool.arguments.properties and tool.is_checked and not tool.is_declared else []
     acts += ["interrupted"] if tool.interrupts else []
     yield from (items.tool(program, tool.name, act, tool.place) for act in acts)
     yield from (items.argument(program, tool.name, path, act, tool.place) for path, act in tool.arguments.acts)

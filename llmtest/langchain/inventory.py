@@ -334,8 +334,9 @@ class _Walk:
                 self.item(found, site, depth + 1)
 
     def _tool(self, tool: BaseTool) -> None:
-        if tool.name not in self._program.tools:
-            self._program.tools[tool.name] = _tools(tool, (), partial(tool_of, tool))
+        known = self._program.tools.get(tool.name)
+        if known is None or known.is_declared:
+            self._program.tools[tool.name] = tool_of(tool)
 
     def _bound_model(self, binding: Any, site: str) -> None:
         kwargs = binding.kwargs
@@ -347,7 +348,8 @@ class _Walk:
         specs = dict(named_tools(kwargs.get("tools")))
         self._model(site, has_text=not is_forced(kwargs.get("tool_choice"), specs), has_tools=bool(specs))
         for name, spec in specs.items():
-            self._program.tools.setdefault(name, Tool(name, _mapping(spec.get("parameters") or spec.get("input_schema"))))
+            schema = _mapping(spec.get("parameters") or spec.get("input_schema"))
+            self._program.tools.setdefault(name, Tool(name, schema, is_declared=True))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -366,13 +368,19 @@ _tools: Final = Remembered()  # the schema of a tool takes longer than all the r
 
 def tool_of(tool: BaseTool) -> Tool:
     """Return a tool in plain words."""
+    found: Tool = _tools(tool, (), partial(_read_tool, tool))
+    return found
+
+
+def _read_tool(tool: BaseTool) -> Tool:
     function = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or type(tool)._run
     schema: Mapping[str, Any] = convert_to_openai_tool(tool)["function"].get("parameters") or {}
     own = tool.args_schema
     title = str(own.get("title", tool.name)) if isinstance(own, Mapping) else getattr(own, "__name__", tool.name)
     walk = _Walk(Program(""))
     walk.function(function, "")
-    return Tool(tool.name, schema, title, place_of(function), walk.interrupts, _handled(tool))
+    is_checked = not isinstance(own, Mapping)
+    return Tool(tool.name, schema, title, place_of(function), walk.interrupts, _handled(tool), is_checked)
 
 
 def _handled(tool: BaseTool) -> dict[str, str | None]:

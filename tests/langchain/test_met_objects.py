@@ -10,7 +10,6 @@ from langchain_core.callbacks import CallbackManager
 from langchain_core.runnables import RouterRunnable, RunnableLambda, RunnablePassthrough
 
 from llmtest import ScriptedChatModel, ScriptedRetriever, record, scripted_tool
-from llmtest.langchain import tap
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.met_objects import Meeting, MetObjects
 from tests.support.covering import Covered
@@ -79,10 +78,14 @@ def test_a_run_that_plain_functions_make_is_of_no_object() -> None:
 
 
 def test_nothing_listens_after_the_block() -> None:
-    with MetObjects().listening():
-        assert tap.meet is not None
+    met = MetObjects()
+    with met.listening(), record():
+        CHAIN.invoke("x")
+    inside = len(met.of_run)
+    with record():
+        CHAIN.invoke("x")
 
-    assert tap.meet is None
+    assert len(met.of_run) == inside > 0
 
 
 def test_a_run_without_an_object_is_no_program() -> None:
