@@ -35,14 +35,14 @@ from llmtest.order.siblings import step_of_node
 class Met:
     """What is known of the object of a run.
 
-    `program` is None if it is only a part of one. `parts` are the graphs that the program calls, `component` is the part of a
-    chain that it is, `tool` the tool. `items` gives what it can do within a program, by its label and the node around it; None
-    if that is nothing.
+    `program` is None if it is only a part of one. `parts` are the graphs that the program calls, `component` gives the part of
+    a chain that it is, by the label of the program; None if it is none. `tool` is the tool that it is. `items` gives what it
+    can do within a program, by its label and the node around it; None if that is nothing.
     """
 
     program: Program | None = None
     parts: Sequence[Program] = ()
-    component: Component | None = None
+    component: Callable[[str], Component | None] | None = None
     tool: Tool | None = None
     items: Callable[[str, str], Sequence[Item]] | None = None
 
@@ -53,8 +53,8 @@ class Meeting(Protocol):
     def met(self, run: Run) -> Met:
         """Return what is known of the object of a run."""
 
-    def route_of(self, run: Run) -> tuple[Component, str] | None:
-        """Return the router that has chosen a run, and its key; None if none has, or if that is not known."""
+    def route_of(self, run: Run, program: str) -> tuple[Component, str] | None:
+        """Return the router of a program that has chosen a run, and its key; None if none has, or if that is not known."""
 
     def mode_of(self, run: Run) -> str:
         """Return how a run without a parent was called; empty if that is not known."""
@@ -170,10 +170,11 @@ class Hits:
                     self.inventory.add(item)
         if step is None:
             self._judge(run, around, met.tool, program, site)
-        if met.component is not None:
-            acts = component_acts(met.component, run, self._nesting.inside(run))
-            self._hits.update([met.component.item_id(program.label, act) for act in acts])
-        route = self._meeting.route_of(run)
+        component = met.component(program.label) if met.component is not None else None
+        if component is not None:
+            acts = component_acts(component, run, self._nesting.inside(run))
+            self._hits.update([component.item_id(program.label, act) for act in acts])
+        route = self._meeting.route_of(run, program.label)
         if route is not None:
             for item in route[0].items(program.label, only=route[1]):
                 self._hit(item)

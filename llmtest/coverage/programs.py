@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -103,6 +103,11 @@ class Component:
     attempts: int = 1
     place: str = ""
     unknown: str = ""
+
+    def numbered(self, number: int) -> Component:
+        """Return it as the one with this number of its name in a program. The first has none."""
+        acts = {act: (f"{subject} number {number} of this name,", verb) for act, (subject, verb) in self.acts.items()}
+        return replace(self, label=f"{self.label}#{number}", acts=acts) if number > 1 else self
 
     def items(self, program: str, *, only: str | None = None) -> Iterator[Item]:
         """Yield the items of all acts, or of `only` one that is known to have happened."""

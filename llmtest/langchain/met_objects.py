@@ -179,11 +179,12 @@ class Meeting:
             return Met(self._reader.program(item), self._reader.parts(item))
         items = partial(self._reader.items_of, item) if has_items(item) else None
         tool = tool_of(item) if isinstance(item, BaseTool) else None
-        return Met(component=self._reader.component(item), tool=tool, items=items)
+        component = partial(self._reader.component, item) if self._reader.component(item, "") is not None else None
+        return Met(component=component, tool=tool, items=items)
 
-    def route_of(self, run: Run) -> tuple[Component, str] | None:
+    def route_of(self, run: Run, program: str) -> tuple[Component, str] | None:
         found = self._objects.routes.get(run.id.int)
-        component = self._reader.component(found[0]) if found is not None else None
+        component = self._reader.component(found[0], program) if found is not None else None
         return (component, found[1]) if component is not None and found is not None else None
 
     def mode_of(self, run: Run) -> str:

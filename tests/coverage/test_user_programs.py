@@ -15,7 +15,7 @@ from langchain.tools import ToolRuntime
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import PydanticToolsParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnablePassthrough
+from langchain_core.runnables import RunnableBranch, RunnablePassthrough
 from langchain_core.tools import StructuredTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
@@ -341,7 +341,7 @@ def test_a_tool_that_is_made_in_a_node_is_judged_by_its_object() -> None:
     graph = StateGraph(MessagesState)
     graph.add_node(ask)
     graph.add_edge(START, "ask")
-    program = graph.compile(name="p")
+    program: Any = graph.compile(name="p")
 
     found = Covered(lambda: program.invoke(HI), program="p")
 
@@ -386,3 +386,54 @@ def test_a_tool_with_a_json_schema_is_never_refused_by_it() -> None:
     found = Covered(lambda: agent.invoke(HI), program="p")
 
     assert (found.hits("tools"), found.missed("tools")) == (spread("remote.: called answered"), {"remote.raised"})
+
+
+# -- parts of one name
+
+
+def test_parts_of_one_name_are_told_apart_by_their_order() -> None:
+    model, prompts = ScriptedChatModel("Yes.", "Ada."), [ChatPromptTemplate.from_template(f"{n} {{question}}") for n in range(3)]
+    first = RunnableBranch((lambda given: True, prompts[0] | model), prompts[1] | model)
+    second = RunnableBranch((lambda given: False, lambda given: given), prompts[2] | model)
+    program = (first | (lambda answer: {"question": answer.text}) | second).with_config(run_name="p")
+
+    found = Covered(lambda: program.invoke({"question": "Who?"}), program="p")
+
+    prompt = "ChatPromptTemplate(question)"
+    assert (found.hits("prompts"), found.missed("prompts")) == ({prompt, f"{prompt}#3"}, {f"{prompt}#2"})
+    assert found.hits("branches") == {"RunnableLambda.1", "RunnableLambda#2.default"}
+    assert found.missed("branches") == {"RunnableLambda.default", "RunnableLambda#2.1"}
+    missing = {item.id: item.missing for item in found.inventory}
+    assert missing[f"p/prompts/{prompt}#2"] == f"prompt `{prompt}` number 2 of this name, never formatted"
+
+
+def test_one_part_in_two_nodes_is_one() -> None:
+    prompt = ChatPromptTemplate.from_template("{question}")
+
+    def ask(state: Any) -> Any:
+        return {"messages": prompt.invoke({"question": "Who?"}).to_messages()}
+
+    graph = StateGraph(MessagesState)
+    for name in ("a", "b"):
+        graph.add_node(name, ask)
+    graph.add_edge(START, "a")
+    graph.add_edge("a", "b")
+    program: Any = graph.compile(name="p")
+
+    found = Covered(lambda: program.invoke(HI), program="p")
+
+    assert (found.hits("prompts"), found.missed("prompts")) == ({"ChatPromptTemplate(question)"}, set())
+
+
+# -- time travel
+
+
+def test_a_change_of_the_state_is_no_program() -> None:
+    graph = StateGraph(MessagesState)
+    graph.add_node("a", lambda state: {})
+    graph.add_edge(START, "a")
+    program: Any = graph.compile(name="p", checkpointer=InMemorySaver())
+
+    found = Covered(lambda: (program.invoke(HI, THREAD), program.update_state(THREAD, HI, as_node="a")))
+
+    assert {item.program for item in found.inventory} == {"p"}
