@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from llmtest.coverage import items
 from llmtest.coverage.edges import edges_of
@@ -45,6 +45,10 @@ class Met:
     component: Callable[[str], Component | None] | None = None
     tool: Tool | None = None
     items: Callable[[str, str], Sequence[Item]] | None = None
+
+
+_UNFIT: Final = "StructuredOutputValidationError"
+"""What an agent raises for an answer that does not fit its schema. One in the provider's own format is no call of a tool."""
 
 
 class Meeting(Protocol):
@@ -228,7 +232,9 @@ class Hits:
         calls = message.tool_calls if isinstance(message, Message) else ()
         answers = [call.name for call in calls if call.name in schemas]
         if around is not None:
-            self._judge_answers(answers, around, program, has_ended=run.ended == "ended")
+            is_unfit = not answers and around.error is not None and around.error.type == _UNFIT
+            judged = [name for name in program.answers if name not in schemas] if is_unfit else answers
+            self._judge_answers(judged, around, program, has_ended=run.ended == "ended")
         for call in calls:
             self._judge_declared(call, program)
         acts = outcomes(run, len(calls) - len(answers), bool(answers))

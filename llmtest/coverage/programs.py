@@ -132,8 +132,8 @@ class Decision:
 class Program:
     """A program that can be called: a graph, an agent, a chain, a model.
 
-    `answers` are the names of its schemas of structured output. `wraps` are hooks around calls of models and tools, which make no
-    runs.
+    `answers` are the JSON schemas of its structured outputs, by their names; empty where one is not known. `wraps` are hooks
+    around calls of models and tools, which make no runs.
     """
 
     label: str
@@ -145,7 +145,7 @@ class Program:
     stops_after: tuple[str, ...] = ()
     tools: dict[str, Tool] = field(default_factory=dict)
     models: list[Model] = field(default_factory=list)
-    answers: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     components: list[Component] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     wraps: list[str] = field(default_factory=list)
@@ -186,8 +186,8 @@ class Program:
             yield from tool_items(self.label, tool)
         for model in self.models:
             yield from model.items(self.label)
-        for name, place in self.answers.items():
-            yield from (items.answer(self.label, name, act, place) for act in ("given", "refused"))
+        for name in self.answers:
+            yield from (items.answer(self.label, name, act) for act in ("given", "refused"))
         for component in self.components:
             yield from component.items(self.label)
         yield from self._interrupt_items()

@@ -263,8 +263,8 @@ class _Walk:
             cells: dict[str, Any] = dict(cells_of(function))
             answers = cells.get("structured_output_tools") or {}
             given = getattr(cells.get("initial_response_format"), "schema_spec", None)  # of a provider's own strategy
-            names = [*dict(answers), *([given.name] if given is not None else [])]
-            self._program.answers.update({str(name): "" for name in names})
+            self._program.answers |= {str(name): tool_of(binding.tool).schema for name, binding in dict(answers).items()}
+            self._program.answers |= {str(given.name): given.json_schema} if given is not None else {}
             # Where LangChain keeps it otherwise, the model is known when it runs.
             if "default_tools" in cells and isinstance(cells.get("model"), Runnable):  # pragma: no branch
                 self._model(site, has_text=not answers, has_tools=bool(cells["default_tools"]))
@@ -361,7 +361,8 @@ class _Walk:
         kwargs = binding.kwargs
         schema = (kwargs.get("ls_structured_output_format") or {}).get("schema")
         if schema:
-            self._program.answers.setdefault(_schema_name(schema), "")
+            function = convert_to_openai_tool(schema)["function"]
+            self._program.answers.setdefault(_schema_name(schema), function.get("parameters") or {})
             self._model(site, has_text=False, has_tools=False)
             return
         specs = dict(named_tools(kwargs.get("tools")))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypedDict
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
-from langchain.agents.structured_output import ToolStrategy
+from langchain.agents.structured_output import ProviderStrategy, StructuredOutputValidationError, ToolStrategy
 from langchain.tools import ToolRuntime
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import PydanticToolsParser, StrOutputParser
@@ -437,3 +437,18 @@ def test_a_change_of_the_state_is_no_program() -> None:
     found = Covered(lambda: (program.invoke(HI, THREAD), program.update_state(THREAD, HI, as_node="a")))
 
     assert {item.program for item in found.inventory} == {"p"}
+
+
+# -- an answer in the format of a provider
+
+
+def test_an_answer_in_the_format_of_a_provider_is_refused() -> None:
+    agent: Any = create_agent(ScriptedChatModel('{"code": "x"}'), [wipe], response_format=ProviderStrategy(No), name="p")
+
+    def work() -> None:
+        with suppress(StructuredOutputValidationError):
+            agent.invoke(HI)
+
+    found = Covered(work, program="p")
+
+    assert (found.hits("answers"), found.missed("answers")) == ({"No.refused"}, {"No.given"})
