@@ -51,6 +51,10 @@ _UNFIT: Final = "StructuredOutputValidationError"
 """What an agent raises for an answer that does not fit its schema. One in the provider's own format is no call of a tool."""
 
 
+_OF_DICTS: Final = "JsonOutputKeyToolsParser"
+"""The parser of `with_structured_output` for a schema that is a dict, or a `TypedDict`."""
+
+
 class Meeting(Protocol):
     """What is known of the objects of runs."""
 
@@ -273,6 +277,8 @@ class Hits:
         """Judge a run that made something of what a model said."""
         if isinstance(run.output, Structured):
             self._hits.add(items.answer(program.label, run.output.type, "given").id)
+        elif run.name == _OF_DICTS and run.output:  # what it makes of an answer has no class: it is that of the call
+            self._hits |= {items.answer(program.label, call.name, "given").id for call in message.tool_calls}
         elif run.ended == "error":
             self._hits |= {items.answer(program.label, call.name, "refused").id for call in message.tool_calls}
 

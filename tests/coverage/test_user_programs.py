@@ -452,3 +452,13 @@ def test_an_answer_in_the_format_of_a_provider_is_refused() -> None:
     found = Covered(work, program="p")
 
     assert (found.hits("answers"), found.missed("answers")) == ({"No.refused"}, {"No.given"})
+
+
+def test_an_answer_whose_schema_is_a_dict_is_given() -> None:
+    schema = {"title": "Form", "description": "A form.", "type": "object", "properties": {"code": {"type": "integer"}}}
+    model = ScriptedChatModel(structured({"code": 1}))
+    program = (RunnablePassthrough() | model.with_structured_output(schema, method="function_calling")).with_config(run_name="p")
+
+    found = Covered(lambda: program.invoke("?"), program="p")
+
+    assert (found.hits("answers"), found.missed("answers")) == ({"Form.given"}, {"Form.refused"})
