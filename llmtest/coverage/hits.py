@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from llmtest.coverage import items
 from llmtest.coverage.edges import edges_of
@@ -22,11 +22,11 @@ from llmtest.coverage.outcomes import (
     structured_types,
     tool_acts,
 )
-from llmtest.coverage.programs import START, Component, Model, Program, wrapping_hook
+from llmtest.coverage.programs import START, Component, Model, Program, Tool, wrapping_hook
 from llmtest.coverage.wrapping import WRAPPED
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Run
-from llmtest.events.words import Message, Structured
+from llmtest.events.words import Message, Structured, ToolCall
 from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import step_of_node
 
@@ -35,15 +35,24 @@ from llmtest.order.siblings import step_of_node
 class Met:
     """What is known of the object of a run.
 
-    `program` is None if it is only a part of one. `parts` are the graphs that the program calls, `component` is the part of a
-    chain that it is. `items` gives what it can do within
-    a program, by its label and the node around it; None if that is nothing.
+    `program` is None if it is only a part of one. `parts` are the graphs that the program calls, `component` gives the part of
+    a chain that it is, by the label of the program; None if it is none. `tool` is the tool that it is. `items` gives what it
+    can do within a program, by its label and the node around it; None if that is nothing.
     """
 
     program: Program | None = None
     parts: Sequence[Program] = ()
-    component: Component | None = None
+    component: Callable[[str], Component | None] | None = None
+    tool: Tool | None = None
     items: Callable[[str, str], Sequence[Item]] | None = None
+
+
+_UNFIT: Final = "StructuredOutputValidationError"
+"""What an agent raises for an answer that does not fit its schema. One in the provider's own format is no call of a tool."""
+
+
+_OF_DICTS: Final = "JsonOutputKeyToolsParser"
+"""The parser of `with_structured_output` for a schema that is a dict, or a `TypedDict`."""
 
 
 class Meeting(Protocol):
@@ -52,8 +61,8 @@ class Meeting(Protocol):
     def met(self, run: Run) -> Met:
         """Return what is known of the object of a run."""
 
-    def route_of(self, run: Run) -> tuple[Component, str] | None:
-        """Return the router that has chosen a run, and its key; None if none has, or if that is not known."""
+    def route_of(self, run: Run, program: str) -> tuple[Component, str] | None:
+        """Return the router of a program that has chosen a run, and its key; None if none has, or if that is not known."""
 
     def mode_of(self, run: Run) -> str:
         """Return how a run without a parent was called; empty if that is not known."""
@@ -168,11 +177,12 @@ class Hits:
                 for item in met.items(program.label, site):
                     self.inventory.add(item)
         if step is None:
-            self._judge(run, around, program, site)
-        if met.component is not None:
-            acts = component_acts(met.component, run, self._nesting.inside(run))
-            self._hits.update([met.component.item_id(program.label, act) for act in acts])
-        route = self._meeting.route_of(run)
+            self._judge(run, around, met.tool, program, site)
+        component = met.component(program.label) if met.component is not None else None
+        if component is not None:
+            acts = component_acts(component, run, self._nesting.inside(run))
+            self._hits.update([component.item_id(program.label, act) for act in acts])
+        route = self._meeting.route_of(run, program.label)
         if route is not None:
             for item in route[0].items(program.label, only=route[1]):
                 self._hit(item)
@@ -193,9 +203,9 @@ class Hits:
         else:  # asyncio starts the runs of `abatch` in tasks of their own, where nothing tells who asked
             self._maybe.add(items.mode(program.label, "abatch").id)
 
-    def _judge(self, run: Run, around: Run | None, program: Program, site: str) -> None:
+    def _judge(self, run: Run, around: Run | None, tool: Tool | None, program: Program, site: str) -> None:
         if run.kind == "tool":
-            self._judge_tool(run, program)
+            self._judge_tool(run, tool or program.tools.get(run.name), program.label)
         elif run.kind in MODELS:
             self._judge_model(run, around, program, site)
         elif isinstance(run.input, Message):
@@ -203,19 +213,18 @@ class Hits:
 
     # -- tools
 
-    def _judge_tool(self, run: Run, program: Program) -> None:
-        tool, label = program.tools.get(run.name), program.label
-        title = tool.title if tool is not None else run.name
-        acts = tool_acts(run, title or run.name, tool.handles if tool is not None else None)
+    def _judge_tool(self, run: Run, tool: Tool | None, label: str) -> None:
+        name, title = (tool.name, tool.title) if tool is not None else (run.name, run.name)
+        acts = tool_acts(run, title or name, tool.handles if tool is not None else None)
         if "interrupted" in acts:
-            self.inventory.add(items.tool(label, run.name, "interrupted", tool.place if tool is not None else ""))
-        self._hits.add(items.tool(label, run.name, "called").id)
+            self.inventory.add(items.tool(label, name, "interrupted", tool.place if tool is not None else ""))
+        self._hits.add(items.tool(label, name, "called").id)
         told_by = self._hits if len(acts) == 1 else self._maybe
-        told_by |= {items.tool(label, run.name, act).id for act in acts}
+        told_by |= {items.tool(label, name, act).id for act in acts}
         if tool is None or acts == ["refused"]:
             return
         given = self._maybe if "refused" in acts else self._hits
-        given |= {f"{label}/arguments/{tool.name}.{path}.{act}" for path, act in tool.arguments.of_call(run.args)}
+        given |= {f"{label}/arguments/{name}.{path}.{act}" for path, act in tool.arguments.of_call(run.args)}
 
     # -- models
 
@@ -227,9 +236,23 @@ class Hits:
         calls = message.tool_calls if isinstance(message, Message) else ()
         answers = [call.name for call in calls if call.name in schemas]
         if around is not None:
-            self._judge_answers(answers, around, program, has_ended=run.ended == "ended")
+            is_unfit = not answers and around.error is not None and around.error.type == _UNFIT
+            judged = [name for name in program.answers if name not in schemas] if is_unfit else answers
+            self._judge_answers(judged, around, program, has_ended=run.ended == "ended")
+        for call in calls:
+            self._judge_declared(call, program)
         acts = outcomes(run, len(calls) - len(answers), bool(answers))
         self._hits.update([items.outcome(program.label, site, act).id for act in acts])
+
+    def _judge_declared(self, call: ToolCall, program: Program) -> None:
+        """Judge the call of a tool that no object runs: a schema of an answer, or a tool of its user."""
+        tool = program.tools.get(call.name)
+        if tool is None or not tool.is_declared:
+            return
+        self._hits.add(items.tool(program.label, call.name, "called").id)
+        if isinstance(call.args, Mapping):
+            acts = tool.arguments.of_call(call.args)
+            self._hits |= {f"{program.label}/arguments/{call.name}.{path}.{act}" for path, act in acts}
 
     def _add_model(self, label: str, site: str, tools: tuple[str, ...], choice: object) -> frozenset[str]:
         """Add a model that is called with these tools; return those of them that are schemas of structured answers."""
@@ -254,6 +277,8 @@ class Hits:
         """Judge a run that made something of what a model said."""
         if isinstance(run.output, Structured):
             self._hits.add(items.answer(program.label, run.output.type, "given").id)
+        elif run.name == _OF_DICTS and run.output:  # what it makes of an answer has no class: it is that of the call
+            self._hits |= {items.answer(program.label, call.name, "given").id for call in message.tool_calls}
         elif run.ended == "error":
             self._hits |= {items.answer(program.label, call.name, "refused").id for call in message.tool_calls}
 

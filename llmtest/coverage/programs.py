@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -64,6 +64,10 @@ class Tool:
     place: str = ""
     interrupts: bool = False
     handles: Mapping[str, str | None] = field(default_factory=dict)
+    is_checked: bool = True
+    """False if LangChain does not check its arguments, as those of a schema that is a dict."""
+    is_declared: bool = False
+    """True if only what a model is told of it is known, and no object: it is called by the model, and need not run."""
 
     @cached_property
     def arguments(self) -> Arguments:
@@ -100,6 +104,11 @@ class Component:
     place: str = ""
     unknown: str = ""
 
+    def numbered(self, number: int) -> Component:
+        """Return it as the one with this number of its name in a program. The first has none."""
+        acts = {act: (f"{subject} number {number} of this name,", verb) for act, (subject, verb) in self.acts.items()}
+        return replace(self, label=f"{self.label}#{number}", acts=acts) if number > 1 else self
+
     def items(self, program: str, *, only: str | None = None) -> Iterator[Item]:
         """Yield the items of all acts, or of `only` one that is known to have happened."""
         for act, (subject, verb) in self.acts.items():
@@ -123,8 +132,8 @@ class Decision:
 class Program:
     """A program that can be called: a graph, an agent, a chain, a model.
 
-    `answers` are the names of its schemas of structured output. `wraps` are hooks around calls of models and tools, which make no
-    runs.
+    `answers` are the JSON schemas of its structured outputs, by their names; empty where one is not known. `wraps` are hooks
+    around calls of models and tools, which make no runs.
     """
 
     label: str
@@ -136,7 +145,7 @@ class Program:
     stops_after: tuple[str, ...] = ()
     tools: dict[str, Tool] = field(default_factory=dict)
     models: list[Model] = field(default_factory=list)
-    answers: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     components: list[Component] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     wraps: list[str] = field(default_factory=list)
@@ -177,8 +186,8 @@ class Program:
             yield from tool_items(self.label, tool)
         for model in self.models:
             yield from model.items(self.label)
-        for name, place in self.answers.items():
-            yield from (items.answer(self.label, name, act, place) for act in ("given", "refused"))
+        for name in self.answers:
+            yield from (items.answer(self.label, name, act) for act in ("given", "refused"))
         for component in self.components:
             yield from component.items(self.label)
         yield from self._interrupt_items()
@@ -239,8 +248,8 @@ def wrapping_hook(program: str, name: str, unknown: str = "") -> Item:
 
 def tool_items(program: str, tool: Tool) -> Iterator[Item]:
     """Yield what can happen to a tool, and to each of its arguments."""
-    acts = ["called", "answered", "raised"]
-    acts += ["refused"] if tool.arguments.properties else []
+    acts = ["called"] if tool.is_declared else ["called", "answered", "raised"]
+    acts += ["refused"] if tool.arguments.properties and tool.is_checked and not tool.is_declared else []
     acts += ["interrupted"] if tool.interrupts else []
     yield from (items.tool(program, tool.name, act, tool.place) for act in acts)
     yield from (items.argument(program, tool.name, path, act, tool.place) for path, act in tool.arguments.acts)

@@ -161,9 +161,11 @@ def _draft(row: Row, program: Program | None) -> _Draft:
     make = _DRAFTS.get(item.kind)
     subject, _, act = item.name.rpartition(".")
     draft = make(subject, act, program) if make is not None else _Draft(questions=[f"what leads to this: {item.sentence}?"])
-    if program is not None and draft.steps and not draft.questions:
+    if program is None or not draft.steps:
+        return draft
+    if not draft.questions:
         draft.questions += _way_to_model(item, program)
-    return draft
+    return _decided(draft, program)
 
 
 def _way_to_model(item: Item, program: Program) -> Iterator[str]:
@@ -193,12 +195,27 @@ def _always_run(program: Program) -> set[str]:
 
 def _closed(draft: _Draft, program: Program | None) -> _Draft:
     """Let a model that must call a tool end with its structured answer, where another ends with text."""
-    if program is None or not program.answers or any(model.has_text for model in program.models):
+    if program is None or not program.answers or (len(program.models) > 1 and any(model.has_text for model in program.models)):
         return draft
+    name, schema = next(iter(program.answers.items()))
     if any(step in _PLAIN for step in draft.steps):
-        draft.questions.append(f"which fields has a valid `{next(iter(program.answers))}`?")
-    closed = ['structured({"TODO": 1})' if step in _PLAIN else step for step in draft.steps]
+        draft.questions += _unknown_fields(name, schema)
+    closed = [_structured(name, schema) if step in _PLAIN else step for step in draft.steps]
     draft.steps = [f"{step}.unchecked()" if step.startswith("say(") else step for step in closed]
+    draft.may_fail |= any(model.has_text for model in program.models) and draft.steps != closed  # text is no answer then
+    return draft
+
+
+def _decided(draft: _Draft, program: Program) -> _Draft:
+    """Let a person approve of the calls that wait for one."""
+    calls = [(one, step.count(f"call({one.tool!r}")) for step in draft.steps for one in program.decisions]
+    first = next(((one, number) for one, number in calls if number), None)
+    if first is None or draft.resume:
+        return draft
+    decision, number = first
+    draft.resume = f"Command(resume={ {'decisions': [{'type': 'approve'}] * number}!r})"
+    if "approve" not in decision.kinds:
+        draft.questions.append(f"what does a person decide about `{decision.tool}`?")
     return draft
 
 
@@ -216,8 +233,6 @@ def _tool(name: str, act: str, program: Program | None) -> _Draft:
     elif act in ("interrupted", "answered") and tool is not None and tool.interrupts:
         draft.questions.append(f"when does `{name}` interrupt, and what does a person answer?")
         draft.resume = 'Command(resume="yes")'
-    if program is not None and any(decision.tool == name for decision in program.decisions):
-        draft.resume = 'Command(resume={"decisions": [{"type": "approve"}]})'
     return draft
 
 
@@ -259,8 +274,22 @@ def _outcome(site: str, act: str, program: Program | None) -> _Draft:
 
 
 def _answer(name: str, act: str, program: Program | None) -> _Draft:
-    steps = [f'call("{name}", {{"TODO": 1}}).unchecked()'] if act == "refused" else []
-    return _Draft([*steps, 'structured({"TODO": 1})'], [f"which fields has a valid `{name}`?"])
+    schema = program.answers.get(name, {}) if program is not None else {}
+    end, questions = _structured(name, schema), _unknown_fields(name, schema)
+    if act == "given":
+        return _Draft([end], questions)
+    if program is not None and any(model.has_text for model in program.models):  # it is text then, in the provider's own format
+        return _Draft(['say("no JSON")'], may_fail=True)
+    bad = {**_arguments(schema, name), next(iter(Arguments(schema).properties)): {"not": "valid"}} if schema else {"TODO": 1}
+    return _Draft([f"call({name!r}, {bad!r}).unchecked()", end], questions)
+
+
+def _structured(name: str, schema: Mapping[str, Any]) -> str:
+    return f"structured({_arguments(schema, name)!r})" if schema else 'structured({"TODO": 1})'
+
+
+def _unknown_fields(name: str, schema: Mapping[str, Any]) -> list[str]:
+    return [] if schema else [f"which fields has a valid `{name}`?"]
 
 
 def _edge(subject: str, act: str, program: Program | None) -> _Draft:

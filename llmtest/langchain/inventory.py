@@ -70,6 +70,9 @@ def has_items(item: object) -> bool:
 
 
 def _is_internal(item: object) -> bool:
+    """True for parsers, and for what LangGraph runs by itself: `update_state` runs a sequence of the writers of a node."""
+    if isinstance(item, RunnableSequence):
+        return all(type(step).__module__.startswith("langgraph.") for step in item.steps)
     return type(item).__module__.startswith(("langgraph.", "langchain_core.output_parsers"))
 
 
@@ -85,7 +88,7 @@ class Reader:
             name, item = name or str(item.config.get("run_name") or ""), item.bound
         if is_graph(item):
             name = ""
-        program: Program = self._once(item, ("program", name), partial(_read_program, item, name))
+        program: Program = self._once(item, ("program", name), partial(self._read_program, item, name))
         return program
 
     def inside(self, item: object) -> Iterator[Program]:
@@ -104,32 +107,33 @@ class Reader:
         found: Sequence[Program] = self._once(item, ("parts",), lambda: tuple(self.inside(item))[1:])
         return found
 
-    def component(self, item: object) -> Component | None:
-        """Return what a run of `item` says about a part of a chain; None if it is no such part."""
-        found: Component | None = self._once(item, ("component",), partial(component_of, item))
+    def component(self, item: object, program: str) -> Component | None:
+        """Return what a run of `item` says about a part of a chain of this program; None if it is no such part."""
+        found: Component | None = self._once(item, ("component", program), partial(component_of, item))
         return found
+
+    def _walked(self, program: Program, walk: Callable[[_Walk], None]) -> Program:
+        """Return the program with all that a walk adds. Its parts of one name have numbers, which their runs must know."""
+        found = _Walk(program)
+        walk(found)
+        for part, component in found.components:
+            self._once(part, ("component", program.label), partial(_known, component))
+        return program
+
+    def _read_program(self, item: object, name: str) -> Program:
+        if is_graph(item):
+            return self._walked(Program(_label_of_graph(item), modes=items.MODES), lambda walk: walk.graph(item))
+        has_v3 = isinstance(item, BaseChatModel)
+        program = Program(_label_of_chain(item, name), modes=items.MODES if has_v3 else items.MODES[:-1])
+        return self._walked(program, lambda walk: walk.item(item, ""))
+
+    def _read_items(self, item: object, label: str, site: str) -> Sequence[Item]:
+        return tuple(self._walked(Program(label), lambda walk: walk.item(item, site)).items())
 
     def items_of(self, item: object, program: str, site: str) -> Sequence[Item]:
         """Return the items of an object that was met inside a program, in the node `site`."""
-        found: Sequence[Item] = self._once(item, ("items", program, site), partial(_items_of, item, program, site))
+        found: Sequence[Item] = self._once(item, ("items", program, site), partial(self._read_items, item, program, site))
         return found
-
-
-def _read_program(item: object, name: str) -> Program:
-    if is_graph(item):
-        program = Program(_label_of_graph(item), modes=items.MODES)
-        _Walk(program).graph(item)
-        return program
-    has_v3 = isinstance(item, BaseChatModel)
-    program = Program(_label_of_chain(item, name), modes=items.MODES if has_v3 else items.MODES[:-1])
-    _Walk(program).item(item, "")
-    return program
-
-
-def _items_of(item: object, label: str, site: str) -> Sequence[Item]:
-    program = Program(label)
-    _Walk(program).item(item, site)
-    return tuple(program.items())
 
 
 def _label_of_graph(graph: Any) -> str:
@@ -166,6 +170,10 @@ def _name(item: Any) -> str:
     )
 
 
+def _known(component: Component) -> Component:
+    return component
+
+
 def subgraphs(item: object) -> list[object]:
     """Return the graphs that a graph or a chain calls itself, as far as its functions name them."""
     walk = _Walk(Program(""))
@@ -180,6 +188,9 @@ class _Walk:
         self._program = program
         self._seen: set[tuple[int, str]] = set()
         self.graphs: list[object] = []
+        self.components: list[tuple[object, Component]] = []
+        """The parts of chains, each object once."""
+        self._numbers: dict[tuple[str, str], int] = {}
         self.interrupts = False
         """True if a function that was walked over calls `interrupt`."""
 
@@ -252,8 +263,8 @@ class _Walk:
             cells: dict[str, Any] = dict(cells_of(function))
             answers = cells.get("structured_output_tools") or {}
             given = getattr(cells.get("initial_response_format"), "schema_spec", None)  # of a provider's own strategy
-            names = [*dict(answers), *([given.name] if given is not None else [])]
-            self._program.answers.update({str(name): "" for name in names})
+            self._program.answers |= {str(name): tool_of(binding.tool).schema for name, binding in dict(answers).items()}
+            self._program.answers |= {str(given.name): given.json_schema} if given is not None else {}
             # Where LangChain keeps it otherwise, the model is known when it runs.
             if "default_tools" in cells and isinstance(cells.get("model"), Runnable):  # pragma: no branch
                 self._model(site, has_text=not answers, has_tools=bool(cells["default_tools"]))
@@ -282,14 +293,22 @@ class _Walk:
         elif isinstance(item, BaseLanguageModel):
             self._model(site, has_text=True, has_tools=False)
         elif isinstance(item, Runnable):
-            component = component_of(item)
-            if component is not None and component not in self._program.components:
-                self._program.components.append(component)
+            self._component(item)
             self._parts(item, site, depth)
         elif type(item).__name__ == "_TaskFunction":
             self._task(item)
         else:
             self.function(item, site, depth)
+
+    def _component(self, item: object) -> None:
+        component = component_of(item)
+        if component is None or any(item is part for part, _ in self.components):
+            return
+        name = (component.kind, component.label)
+        number = 1 + self._numbers.get(name, 0)
+        self._numbers[name] = number
+        self.components.append((item, component.numbered(number)))
+        self._program.components.append(self.components[-1][1])
 
     def _parts(self, item: Any, site: str, depth: int) -> None:
         if isinstance(item, RunnableBinding) and not isinstance(item, RunnableRetry):
@@ -334,20 +353,23 @@ class _Walk:
                 self.item(found, site, depth + 1)
 
     def _tool(self, tool: BaseTool) -> None:
-        if tool.name not in self._program.tools:
-            self._program.tools[tool.name] = _tools(tool, (), partial(tool_of, tool))
+        known = self._program.tools.get(tool.name)
+        if known is None or known.is_declared:
+            self._program.tools[tool.name] = tool_of(tool)
 
     def _bound_model(self, binding: Any, site: str) -> None:
         kwargs = binding.kwargs
         schema = (kwargs.get("ls_structured_output_format") or {}).get("schema")
         if schema:
-            self._program.answers.setdefault(_schema_name(schema), "")
+            function = convert_to_openai_tool(schema)["function"]
+            self._program.answers.setdefault(_schema_name(schema), function.get("parameters") or {})
             self._model(site, has_text=False, has_tools=False)
             return
         specs = dict(named_tools(kwargs.get("tools")))
         self._model(site, has_text=not is_forced(kwargs.get("tool_choice"), specs), has_tools=bool(specs))
         for name, spec in specs.items():
-            self._program.tools.setdefault(name, Tool(name, _mapping(spec.get("parameters") or spec.get("input_schema"))))
+            schema = _mapping(spec.get("parameters") or spec.get("input_schema"))
+            self._program.tools.setdefault(name, Tool(name, schema, is_declared=True))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -366,13 +388,19 @@ _tools: Final = Remembered()  # the schema of a tool takes longer than all the r
 
 def tool_of(tool: BaseTool) -> Tool:
     """Return a tool in plain words."""
+    found: Tool = _tools(tool, (), partial(_read_tool, tool))
+    return found
+
+
+def _read_tool(tool: BaseTool) -> Tool:
     function = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or type(tool)._run
     schema: Mapping[str, Any] = convert_to_openai_tool(tool)["function"].get("parameters") or {}
     own = tool.args_schema
     title = str(own.get("title", tool.name)) if isinstance(own, Mapping) else getattr(own, "__name__", tool.name)
     walk = _Walk(Program(""))
     walk.function(function, "")
-    return Tool(tool.name, schema, title, place_of(function), walk.interrupts, _handled(tool))
+    is_checked = not isinstance(own, Mapping)
+    return Tool(tool.name, schema, title, place_of(function), walk.interrupts, _handled(tool), is_checked)
 
 
 def _handled(tool: BaseTool) -> dict[str, str | None]:

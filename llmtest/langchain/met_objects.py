@@ -16,13 +16,14 @@ from typing import Final
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.tools import BaseTool
 
 from llmtest.core.source import waiting_frames
 from llmtest.coverage.hits import Met
 from llmtest.coverage.programs import Component
 from llmtest.events.events import Run
 from llmtest.langchain import tap
-from llmtest.langchain.inventory import Reader, has_items, is_program
+from llmtest.langchain.inventory import Reader, has_items, is_program, tool_of
 from llmtest.langchain.used_objects import is_graph
 
 _CALLBACKS: Final = "langchain_core.callbacks.manager"
@@ -177,11 +178,13 @@ class Meeting:
         if is_graph(item):
             return Met(self._reader.program(item), self._reader.parts(item))
         items = partial(self._reader.items_of, item) if has_items(item) else None
-        return Met(component=self._reader.component(item), items=items)
+        tool = tool_of(item) if isinstance(item, BaseTool) else None
+        component = partial(self._reader.component, item) if self._reader.component(item, "") is not None else None
+        return Met(component=component, tool=tool, items=items)
 
-    def route_of(self, run: Run) -> tuple[Component, str] | None:
+    def route_of(self, run: Run, program: str) -> tuple[Component, str] | None:
         found = self._objects.routes.get(run.id.int)
-        component = self._reader.component(found[0]) if found is not None else None
+        component = self._reader.component(found[0], program) if found is not None else None
         return (component, found[1]) if component is not None and found is not None else None
 
     def mode_of(self, run: Run) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from llmtest.coverage import items
 from llmtest.coverage.data import CoverageData, load
-from llmtest.coverage.programs import Branch, Component, Model, Node, Program, Tool
+from llmtest.coverage.programs import Branch, Component, Decision, Model, Node, Program, Tool
 from llmtest.coverage.report import Report, Row
 from llmtest.coverage.suggest import Entry, suggest
 from llmtest.errors import InventError
@@ -152,7 +152,14 @@ def test_two_items_of_one_name_get_two_tests_and_nothing_missing_gets_none() -> 
 
 
 APPS = """
+from typing import Literal
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
 from llmtest import ScriptedChatModel
 from tests.support import covered_programs
 
@@ -168,8 +175,34 @@ def pipeline():
 
 def rag(model):
     return covered_programs.rag(model, ScriptedChatModel(model_name="backup"), model, Wiki(name="wiki"))
+
+class Address(BaseModel):
+    street: str
+    kind: Literal["home", "work"] = "home"
+
+class Sent(BaseModel):
+    "It was sent."
+    to: Address
+    number: int
+
+class Lost(BaseModel):
+    "It was lost."
+    why: Literal["rain", "theft"]
+
+@tool
+def ship(to: Address, note: str | int = "") -> str:
+    "Ship a parcel."
+    return "ok"
+
+def forms(model):
+    person = HumanInTheLoopMiddleware(interrupt_on={"ship": True})
+    form = ToolStrategy(Sent | Lost)
+    return create_agent(model, [ship], response_format=form, middleware=[person], checkpointer=InMemorySaver(), name="forms")
+
+def native(model):
+    return create_agent(model, [ship], response_format=ProviderStrategy(Sent), name="native")
 """
-KINDS_THAT_A_SCRIPT_DECIDES = {"tools", "arguments", "models", "edges", "nodes", "interrupts", "modes"}
+KINDS_THAT_A_SCRIPT_DECIDES = {"tools", "arguments", "models", "answers", "edges", "nodes", "interrupts", "modes"}
 
 
 def test_each_suggestion_without_a_question_runs_and_hits_what_it_is_for(
@@ -177,7 +210,7 @@ def test_each_suggestion_without_a_question_runs_and_hits_what_it_is_for(
 ) -> None:
     pytester.makepyfile(apps=APPS)
     pytester.syspathinsert()
-    programs, entries = entries_of([f"apps:{name}" for name in ("desk", "pipeline", "rag")])
+    programs, entries = entries_of([f"apps:{name}" for name in ("desk", "pipeline", "rag", "forms", "native")])
     things = [item for program in programs.values() for item in (*program.items(), *program.mode_items())]
     rows = Report(written(("t", [], []), things=things)).missing()
 
@@ -200,6 +233,21 @@ def test_each_suggestion_without_a_question_runs_and_hits_what_it_is_for(
     decided = {item for item in asked if item.startswith("desk/")}
     assert {item.rpartition(".")[2] for item in decided if "/tools/" in item} == {"raised", "interrupted", "answered"}
     assert {item.split("/")[1] for item in decided} == {"tools", "middleware"}
+    assert {item for item in asked if item.startswith(("forms/", "native/"))} == {
+        "forms/edges/tools->__end__",
+        "forms/middleware/HumanInTheLoopMiddleware.after_model",
+        "forms/tools/ship.raised",
+        "native/edges/model->model",
+        "native/tools/ship.raised",
+    }
+
+
+def test_a_decision_that_is_not_to_approve_is_a_question() -> None:
+    program = Program(
+        "a", tools={"book": Tool("book")}, models=[Model("model", True, True)], decisions=[Decision("book", ("edit",))]
+    )
+
+    assert "# TODO: what does a person decide about `book`?" in body(items.tool("a", "book", "called"), program)
 
 
 @pytest.mark.parametrize("name", ['a"""b', "a\\", 'a"', "a'b"])
@@ -219,7 +267,7 @@ def test_a_name_with_quotes_is_told_in_a_docstring(name: str) -> None:
     ],
 )
 def test_a_model_that_must_call_a_tool_ends_with_its_answer(item: Any, steps: str) -> None:
-    program = Program("a", tools={"book": Tool("book")}, models=[Model("model", False, True)], answers={"Form": ""})
+    program = Program("a", tools={"book": Tool("book")}, models=[Model("model", False, True)], answers={"Form": {}})
 
     text = body(item, program)
 

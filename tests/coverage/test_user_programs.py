@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import operator
+from contextlib import suppress
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
-from langchain.agents.structured_output import ToolStrategy
+from langchain.agents.structured_output import ProviderStrategy, StructuredOutputValidationError, ToolStrategy
 from langchain.tools import ToolRuntime
-from langchain_core.output_parsers import StrOutputParser
+from langchain_core.messages import AIMessage
+from langchain_core.output_parsers import PydanticToolsParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnablePassthrough
-from langchain_core.tools import tool
+from langchain_core.runnables import RunnableBranch, RunnablePassthrough
+from langchain_core.tools import StructuredTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command, Send, interrupt
 from pydantic import BaseModel
 
@@ -277,3 +280,185 @@ def test_an_essay_of_the_functional_api() -> None:
         essay/interrupts/essay.: raised resumed
     """)
     assert missed == {"essay/nodes/shorten"} | outcomes("essay/models/write", "text", "tool_call", "several_calls")
+
+
+# -- tools that are bound by one node and run by another
+
+
+class Query(BaseModel):
+    """A query."""
+
+    limit: int
+
+
+def run_query(limit: int) -> str:
+    return str(limit)
+
+
+QUERY: Any = StructuredTool.from_function(run_query, name="query", description="Ask.", args_schema=Query)
+
+
+@tool
+def approval(question: str) -> str:
+    """Ask a person."""
+    return str(interrupt(question))
+
+
+def with_a_tool_node(model: ScriptedChatModel) -> Any:
+    bound = model.bind_tools([QUERY, approval])
+    graph = StateGraph(MessagesState)
+    graph.add_node("agent", lambda state: {"messages": [bound.invoke(state["messages"])]})
+    graph.add_node("tools", ToolNode([QUERY, approval]))
+    graph.add_edge(START, "agent")
+    graph.add_conditional_edges("agent", tools_condition)
+    graph.add_edge("tools", "agent")
+    return graph.compile(name="p")
+
+
+def test_a_bound_tool_is_what_its_object_says() -> None:
+    model = ScriptedChatModel(call("query", limit="many").unchecked(), "Sorry.")
+
+    found = Covered(lambda: with_a_tool_node(model).invoke(HI), program="p")
+
+    assert found.hits("tools") == {"query.called", "query.refused"}
+    assert found.missed("tools") == spread("query.: answered raised") | spread(
+        "approval.: called answered raised refused interrupted"
+    )
+
+
+def test_a_tool_that_is_made_in_a_node_is_judged_by_its_object() -> None:
+    def ask(state: MessagesState) -> dict[str, Any]:
+        class Order(BaseModel):
+            count: int
+            unit: Literal["box", "bag"] = "box"
+
+        late = StructuredTool.from_function(lambda count, unit: unit, name="late", description="Order.", args_schema=Order)
+        late.with_config(run_name="other").invoke({"count": 1, "unit": "bag"})
+        with suppress(ValueError):
+            late.invoke({"count": "many"})
+        return {}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node(ask)
+    graph.add_edge(START, "ask")
+    program: Any = graph.compile(name="p")
+
+    found = Covered(lambda: program.invoke(HI), program="p")
+
+    assert found.hits("tools") == spread("late.: called answered refused")
+    assert found.hits("arguments") == spread("late.unit.: given ='bag'")
+    assert found.missed("arguments") == spread("late.unit.: left_out ='box'")
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    nick: str = ""
+
+
+def test_a_schema_that_is_bound_as_a_tool_is_called_by_the_model_and_never_runs() -> None:
+    chain = ScriptedChatModel(call("Person", name="Ada")).bind_tools([Person]) | PydanticToolsParser(tools=[Person])
+    program = chain.with_config(run_name="p")
+
+    found = Covered(lambda: program.invoke("Ada"), program="p")
+
+    assert (found.hits("tools"), found.missed("tools")) == ({"Person.called"}, set())
+    assert (found.hits("arguments"), found.missed("arguments")) == ({"Person.nick.left_out"}, {"Person.nick.given"})
+
+
+def test_the_arguments_of_a_declared_tool_that_are_no_json_tell_nothing() -> None:
+    broken = AIMessage(
+        "", invalid_tool_calls=[{"name": "Person", "args": "{", "id": "1", "error": None, "type": "invalid_tool_call"}]
+    )
+    program = (ScriptedChatModel(broken).bind_tools([Person]) | (lambda message: message)).with_config(run_name="p")
+
+    found = Covered(lambda: program.invoke("Ada"), program="p")
+
+    assert (found.hits("tools"), found.hits("arguments")) == ({"Person.called"}, set())
+
+
+def test_a_tool_with_a_json_schema_is_never_refused_by_it() -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    remote = StructuredTool(name="remote", description="Ask a server.", args_schema=schema, func=lambda **given: "ok")
+    agent: Any = create_agent(ScriptedChatModel(call("remote").unchecked(), "Done."), [remote], name="p")
+
+    found = Covered(lambda: agent.invoke(HI), program="p")
+
+    assert (found.hits("tools"), found.missed("tools")) == (spread("remote.: called answered"), {"remote.raised"})
+
+
+# -- parts of one name
+
+
+def test_parts_of_one_name_are_told_apart_by_their_order() -> None:
+    model, prompts = ScriptedChatModel("Yes.", "Ada."), [ChatPromptTemplate.from_template(f"{n} {{question}}") for n in range(3)]
+    first = RunnableBranch((lambda given: True, prompts[0] | model), prompts[1] | model)
+    second = RunnableBranch((lambda given: False, lambda given: given), prompts[2] | model)
+    program = (first | (lambda answer: {"question": answer.text}) | second).with_config(run_name="p")
+
+    found = Covered(lambda: program.invoke({"question": "Who?"}), program="p")
+
+    prompt = "ChatPromptTemplate(question)"
+    assert (found.hits("prompts"), found.missed("prompts")) == ({prompt, f"{prompt}#3"}, {f"{prompt}#2"})
+    assert found.hits("branches") == {"RunnableLambda.1", "RunnableLambda#2.default"}
+    assert found.missed("branches") == {"RunnableLambda.default", "RunnableLambda#2.1"}
+    missing = {item.id: item.missing for item in found.inventory}
+    assert missing[f"p/prompts/{prompt}#2"] == f"prompt `{prompt}` number 2 of this name, never formatted"
+
+
+def test_one_part_in_two_nodes_is_one() -> None:
+    prompt = ChatPromptTemplate.from_template("{question}")
+
+    def ask(state: Any) -> Any:
+        return {"messages": prompt.invoke({"question": "Who?"}).to_messages()}
+
+    graph = StateGraph(MessagesState)
+    for name in ("a", "b"):
+        graph.add_node(name, ask)
+    graph.add_edge(START, "a")
+    graph.add_edge("a", "b")
+    program: Any = graph.compile(name="p")
+
+    found = Covered(lambda: program.invoke(HI), program="p")
+
+    assert (found.hits("prompts"), found.missed("prompts")) == ({"ChatPromptTemplate(question)"}, set())
+
+
+# -- time travel
+
+
+def test_a_change_of_the_state_is_no_program() -> None:
+    graph = StateGraph(MessagesState)
+    graph.add_node("a", lambda state: {})
+    graph.add_edge(START, "a")
+    program: Any = graph.compile(name="p", checkpointer=InMemorySaver())
+
+    found = Covered(lambda: (program.invoke(HI, THREAD), program.update_state(THREAD, HI, as_node="a")))
+
+    assert {item.program for item in found.inventory} == {"p"}
+
+
+# -- an answer in the format of a provider
+
+
+def test_an_answer_in_the_format_of_a_provider_is_refused() -> None:
+    agent: Any = create_agent(ScriptedChatModel('{"code": "x"}'), [wipe], response_format=ProviderStrategy(No), name="p")
+
+    def work() -> None:
+        with suppress(StructuredOutputValidationError):
+            agent.invoke(HI)
+
+    found = Covered(work, program="p")
+
+    assert (found.hits("answers"), found.missed("answers")) == ({"No.refused"}, {"No.given"})
+
+
+def test_an_answer_whose_schema_is_a_dict_is_given() -> None:
+    schema = {"title": "Form", "description": "A form.", "type": "object", "properties": {"code": {"type": "integer"}}}
+    model = ScriptedChatModel(structured({"code": 1}))
+    program = (RunnablePassthrough() | model.with_structured_output(schema, method="function_calling")).with_config(run_name="p")
+
+    found = Covered(lambda: program.invoke("?"), program="p")
+
+    assert (found.hits("answers"), found.missed("answers")) == ({"Form.given"}, {"Form.refused"})

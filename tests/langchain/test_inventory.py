@@ -270,7 +270,7 @@ def test_parts_are_found_in_parallel_steps_and_assignments(page: object) -> None
 
 def test_what_has_no_alternatives_is_no_part() -> None:
     assert component_of(RunnableLambda(nothing)) is None
-    assert Reader().component(MODEL) is None
+    assert Reader().component(MODEL, "p") is None
 
 
 def test_what_is_used_twice_is_read_once() -> None:
