@@ -108,6 +108,12 @@ class Suite:
             self.write(source)
         return Outcome(self.files.runpytest_inprocess(*options))
 
+    def run_apart(self, source: str | None, *options: str) -> Outcome:
+        """The same in a process of its own: one without threads and clients that other tests have left."""
+        if source is not None:
+            self.write(source)
+        return Outcome(self.files.runpytest_subprocess(*options))
+
     def run_on_worker(self, source: str | None, *options: str) -> Outcome:
         """The same on one worker, where it does not matter how tests are shared out: each worker is a process, and takes long."""
         return self.run_on_workers(source, *options, "-n1")

@@ -367,15 +367,15 @@ def test_refund():
 """
 
 
-def test_a_cassette_answers_under_faults_too_and_nothing_is_recorded_with_one(suite, monkeypatch, clients_left_open):
+def test_a_cassette_answers_under_faults_too_and_nothing_is_recorded_with_one(suite, monkeypatch):
     with scripted_server({"openai:gpt-5": [call("refund", order="A-7"), say("Done.")]}) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url("openai"))
         monkeypatch.setenv("OPENAI_API_KEY", server.token)
-        assert suite.run(CASSETTE, "--llmtest-record=once").counts == {"passed": 1}
+        assert suite.run_apart(CASSETTE, "--llmtest-record=once").counts == {"passed": 1}
     monkeypatch.delenv("OPENAI_BASE_URL")
     monkeypatch.delenv("OPENAI_API_KEY")
 
-    outcome = suite.run(None, "-v")
+    outcome = suite.run_apart(None, "-v")
 
     assert outcome.counts == {"passed": 7}
     assert "refund#1 returns an error text] PASSED" in outcome.text
@@ -610,7 +610,7 @@ def anyio_backend():
 
 @pytest.mark.parametrize("runner", ["asyncio", "anyio"])
 def test_a_hang_is_found_in_threads_and_tasks(suite, runner):
-    outcome = suite.run(HANGS.replace("RUNNER", runner))
+    outcome = suite.run_apart(HANGS.replace("RUNNER", runner))
 
     assert outcome.counts == {"passed": 2, "failed": 2}
     assert "hang: model#1 timeout; repeat:" in outcome.part("test_threads[model#1 timeout]")
