@@ -6,8 +6,8 @@ import asyncio
 import copy
 import itertools
 import re
-import time
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
