@@ -69,7 +69,7 @@ def rounds(pytestconfig: pytest.Config) -> Callable[[int], Iterator[int]]:
 
 
 @pytest.fixture
-def clients_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
+def clients_left_open() -> Iterator[None]:
     """The clients of SDKs keep their connections; Python warns when they are collected, in whatever test that happens.
 
     langchain-openai shares clients between models, also between event loops: a connection of a loop that has ended breaks the
@@ -79,7 +79,7 @@ def clients_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
 
     _client_utils._cached_async_httpx_client.cache_clear()
     # A session inside of the test may leave a client, which is collected while the test still runs.
-    request.node.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+    warnings.simplefilter("ignore", ResourceWarning)  # until the test ends: pytest puts the filters back
     yield
     with warnings.catch_warnings(action="ignore"):
         gc.collect()

@@ -92,10 +92,8 @@ class MetObjects:
 
 def _route(frame: FrameType | None) -> tuple[object, str] | None:
     """Return the router that called what these frames of LangChain belong to, and its key. A router makes no run."""
-    for _ in range(_FAR):  # what wraps a call, such as a campaign, has frames of its own between the two
-        name = "" if frame is None else frame.f_globals.get("__name__", "")
-        if frame is None or not name.startswith(("langchain_core.", "llmtest.")):
-            return None
+    # What wraps a call, such as a campaign, has frames of its own between the two.
+    while frame is not None and (name := frame.f_globals.get("__name__", "")).startswith(("langchain_core.", "llmtest.")):
         if name == _ROUTER:
             found = frame.f_locals  # of a batch, it has the runnable and no router
             return (found["self"], str(found["key"])) if "self" in found and "key" in found else None
