@@ -20,7 +20,7 @@ FLOORS: Final = {
     "recording and reading 400 turns": 10.6,
     "check of 100,022 events": 1.95,
     "stream of 10,000 tokens": 1.2,
-    "writing a trace of 806 events, from frozen words": 8.5,
+    "writing a trace of 806 events, from frozen words": 7.5,
     "invoke, tools bound, call validated": 1.16,
     "counted invoke": 1.31,
     "ChatOpenAI, per invoke": 1.19,
