@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import noticed
+from benchmarks.floors import FLOORS
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -27,6 +28,14 @@ def test_a_suite_gives_its_rows_to_machines(monkeypatch: pytest.MonkeyPatch, cap
 
     assert benchmarks.main() == 0
     assert json.loads(capsys.readouterr().out)["ratios"] == []
+
+
+def test_each_floor_is_of_a_row_that_the_page_shows_as_missed() -> None:
+    page = (README.parent / "benchmarks" / "README.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines()]
+    missed = {row[1] for row in rows if len(row) == 9 and "missed" in row[4]}
+
+    assert set(FLOORS) - missed == set()
 
 
 # -- what tests notice

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from uuid import UUID, uuid4
 
 from llmtest import ledger
@@ -16,10 +16,6 @@ from llmtest.events.events import Cause, Latency, UnseenCall
 from llmtest.events.words import EMPTY, FrozenDict
 
 OFF: Final = frozenset(("", "0", "false", "no", "off"))
-
-# Read past `os.environ`, which raises and catches an error where a variable is not set: this is asked at each root run.
-_variables: Final[Mapping[object, Any]] = vars(os.environ)["_data"]
-_TRACING: Final = os.environ.encodekey("LLMTEST_TRACING")
 
 follow: Literal["context", "test"] = "context"
 """Whether a run that no block reached is only noted, or belongs to the open test. The pytest plugin sets it."""
@@ -39,8 +35,7 @@ def anything_open() -> bool:
 
 def is_process_traced() -> bool:
     """True if the variable `LLMTEST_TRACING` is on now."""
-    value = _variables.get(_TRACING)
-    return value is not None and os.environ.decodevalue(value).lower() not in OFF
+    return os.environ.get("LLMTEST_TRACING", "").lower() not in OFF
 
 
 def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:

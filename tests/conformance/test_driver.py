@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
-from langchain_core.outputs import ChatResult
+import pytest
+from langchain_core.outputs import ChatResult, GenerationChunk
 
 from llmtest.conformance import check_chat_model
+from llmtest.conformance.driver import Driver
+from llmtest.conformance.subjects import TEXT_MODEL
+from tests.conformance.test_components import Says
 from tests.support.conforming import Echo, told
 
 
@@ -107,3 +112,60 @@ def test_calls_that_wait_for_one_another_are_told() -> None:
         "  waited     1 s; nothing more was tried\n"
         "  if it only needs longer, give `timeout_s`"
     )
+
+
+class SaysLate(Says):
+    """Its second chunk is made when its stream has been cancelled, in the thread in which LangChain runs it."""
+
+    at_work: ClassVar[threading.Event]
+    cancelled: ClassVar[threading.Event]
+    told: ClassVar[threading.Event]
+
+    def chunk(self, chunk: GenerationChunk, run_manager: Any) -> Iterator[GenerationChunk]:
+        if chunk.text != "You ":
+            self.at_work.set()
+            self.cancelled.wait()
+        for made in super().chunk(chunk, run_manager):
+            self.told.set()
+            yield made
+
+
+class SaysLateItself(SaysLate):
+    """Tells a token of its own after its end, in the task that was cancelled."""
+
+    async def _astream(self, *args: Any, run_manager: Any = None, **kwargs: Any) -> AsyncIterator[GenerationChunk]:
+        try:
+            yield GenerationChunk(text="You ")
+            self.at_work.set()
+            await asyncio.Event().wait()
+        finally:
+            asyncio.get_running_loop().call_soon(self.tell, run_manager)
+
+    def tell(self, run_manager: Any) -> None:
+        asyncio.ensure_future(run_manager.on_llm_new_token("said", chunk=GenerationChunk(text="said"))).add_done_callback(
+            lambda _: self.told.set()
+        )
+
+
+@pytest.mark.parametrize(("kind", "codes"), [(SaysLate, []), (SaysLateItself, ["event after the end"])])
+def test_a_late_token_of_a_cancelled_stream_is_a_fault_unless_a_thread_of_langchain_tells_it(
+    kind: type[SaysLate], codes: list[str]
+) -> None:
+    kind.at_work, kind.cancelled, kind.told = threading.Event(), threading.Event(), threading.Event()
+
+    async def cancel() -> None:
+        stream = kind().astream("hi")
+        await anext(stream)
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.to_thread(kind.at_work.wait)
+        kind.told.clear()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        kind.cancelled.set()
+        await asyncio.to_thread(kind.told.wait)
+
+    check = Driver(TEXT_MODEL, kind, ["hi"], 5)
+    check.run("astream, cancelled", lambda: asyncio.run(cancel()))
+
+    assert [violation.code for violation in check.violations()] == codes
